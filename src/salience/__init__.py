@@ -1,0 +1,1 @@
+"""salience: train a network, explain it, measure the explanations."""

@@ -1,0 +1,195 @@
+"""What is explained (an explicand) and what came out (an explanation), for a batch of examples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ..data.base import Examples, Task
+from ..modality import Modality
+from ..models.base import embed
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What an explanation or a measurement took. Rows are counted, not estimated."""
+
+    forward_rows: int = 0
+    backward_rows: int = 0
+    seconds: float = 0.0
+    peak_mb: float | None = None
+
+    def __add__(self, other: "Cost") -> "Cost":
+        peaks = [p for p in (self.peak_mb, other.peak_mb) if p is not None]
+        return Cost(
+            self.forward_rows + other.forward_rows,
+            self.backward_rows + other.backward_rows,
+            self.seconds + other.seconds,
+            max(peaks) if peaks else None,
+        )
+
+
+@dataclass(frozen=True)
+class Explicand:
+    """Examples as the methods and the metrics of a run share them: embedded, with one target each."""
+
+    raw: tuple[Tensor, ...]
+    """The inputs as the data holds them (token ids stay ids)."""
+    inputs: tuple[Tensor, ...]
+    """The differentiable form, one tensor [examples, ...] per modality."""
+    context: tuple[Tensor, ...]
+    """Batched tensors the network reads after the inputs; never explained."""
+    feature_mask: tuple[Tensor, ...]
+    """Integers [1 or examples, ...] per modality: element -> feature, numbered through all modalities."""
+    present: Tensor
+    """Bool [examples, features]: False for padding, which never counts."""
+    target: Tensor
+    """The explained output [examples]."""
+    score: Tensor
+    """f(x) at the target [examples], in the output space of the run."""
+    index: Tensor
+    """The row of each example in its split [examples]."""
+    relevant: Tensor | None = None
+    ratings: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    @property
+    def num_features(self) -> int:
+        """Features of all modalities together."""
+        return self.present.shape[1]
+
+    def rows(self, at: slice | Tensor) -> "Explicand":
+        """Some of the examples, everything aligned (works for an `Explanation` too)."""
+        return replace(self, **{f.name: _cut(getattr(self, f.name), at, len(self)) for f in fields(self)})
+
+
+def _cut(value: object, at: slice | Tensor, count: int) -> object:
+    """`value[at]` for tensors whose first axis is the examples; what is shared by all examples stays."""
+    if isinstance(value, tuple) and value and all(isinstance(v, Tensor) for v in value):
+        return tuple(_cut(v, at, count) for v in value)
+    if isinstance(value, Tensor) and len(value) == count and count > 1:
+        return value[at]
+    return value
+
+
+@dataclass(frozen=True)
+class Explanation(Explicand):
+    """Attributions of one method for a batch of examples, with all that is needed to judge them."""
+
+    attributions: tuple[Tensor, ...] = ()
+    """One number per input element, in the shape of `inputs`, signed."""
+    baselines: tuple[Tensor, ...] | None = None
+    """What the method took as 'no information' [1 or examples, ...]; None where it uses none or a distribution."""
+    convergence_delta: Tensor | None = None
+    """Sum of attributions minus change of output [examples], as the method reports it; None where it does not."""
+    reduce: Literal["sum", "mean"] = "sum"
+    """How elements make a feature: a share each (gradients: sum), or the group's value in each (perturbation: mean)."""
+    method: str = ""
+    warnings: tuple[str, ...] = ()
+    cost: Cost = field(default_factory=Cost)
+    modalities: tuple[Modality, ...] = ()
+    task: Task | None = None
+
+    def per_feature(self) -> Tensor:
+        """Signed attribution per feature [examples, features], before any abs; absent features are 0."""
+        totals = feature_totals(self.attributions, self.feature_mask, self.num_features)
+        if self.reduce == "mean":
+            ones = tuple(torch.ones_like(m, dtype=totals.dtype) for m in self.feature_mask)
+            totals = totals / feature_totals(ones, self.feature_mask, self.num_features).clamp(min=1)
+        return totals.masked_fill(~self.present, 0.0)
+
+    def show(self, example: int = 0):
+        """A matplotlib figure of one example (0 is the first of this batch)."""
+        from ..figures import draw  # figures come later in the import order; drawing is asked for at run time
+
+        return draw(self, example)
+
+    def _repr_html_(self) -> str:
+        from ..figures import as_html
+
+        return as_html(self)
+
+
+def feature_totals(values: tuple[Tensor, ...], masks: tuple[Tensor, ...], num_features: int) -> Tensor:
+    """Sum elements into features [examples, features]; masks [1 or examples, ...] hold the feature numbers."""
+    rows = max(len(v) for v in values)
+    totals = values[0].new_zeros(rows, num_features)
+    for value, mask in zip(values, masks, strict=True):
+        where = mask.expand(rows, *mask.shape[1:]).reshape(rows, -1)
+        totals.scatter_add_(1, where, value.expand(rows, *value.shape[1:]).reshape(rows, -1))
+    return totals
+
+
+def shown_elements(shown: Tensor, masks: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Bool [rows, ...] per modality: whether each element belongs to a feature of `shown` [rows, features]."""
+    rows = len(shown)
+    return tuple(
+        shown.gather(1, m.expand(rows, *m.shape[1:]).reshape(rows, -1)).reshape(rows, *m.shape[1:]) for m in masks
+    )
+
+
+def feature_masks(modalities: tuple[Modality, ...], embedded: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The masks of all modalities, numbered through: the features of the second follow those of the first."""
+    masks, start = [], 0
+    for modality, x in zip(modalities, embedded, strict=True):
+        masks.append(modality.feature_mask(x) + start)
+        start += modality.num_features
+    return tuple(masks)
+
+
+def at_target(outputs: Tensor, target: Tensor) -> Tensor:
+    """The output at each row's target [rows]."""
+    return outputs.gather(1, target[:, None])[:, 0]
+
+
+class Explained(nn.Module):
+    """The function that a run explains: a frozen network in eval mode, its outputs in one output space.
+
+    Methods and metrics share it, so they cannot disagree about what is explained. For logits it is the network
+    itself that runs; for probabilities the task's link function follows it.
+    """
+
+    def __init__(self, model: nn.Module, link: Callable[[Tensor], Tensor] | None = None):
+        super().__init__()
+        self.model = model
+        self.link = link
+        self.eval()
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        outputs = self.model(*inputs)
+        if outputs.dim() == 1:
+            outputs = outputs[:, None]
+        return outputs if self.link is None else self.link(outputs)
+
+    def embed(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return embed(self.model, inputs)
+
+
+def explicand(
+    model: Explained,
+    modalities: tuple[Modality, ...],
+    task: Task,
+    examples: Examples,
+    choice: str | int = "predicted",
+) -> Explicand:
+    """Embed `examples` and settle the target of each: `predicted`, `label`, `runner_up`, or a class."""
+    with torch.no_grad():
+        inputs = tuple(x.detach() for x in model.embed(*examples.inputs))
+        outputs = model(*inputs, *examples.context)
+    target = task.target(outputs, examples.labels, choice)
+    return Explicand(
+        raw=examples.inputs,
+        inputs=inputs,
+        context=examples.context,
+        feature_mask=feature_masks(modalities, inputs),
+        present=torch.cat([m.present(x) for m, x in zip(modalities, examples.inputs, strict=True)], 1),
+        target=target,
+        score=at_target(outputs, target),
+        index=examples.index,
+        relevant=examples.relevant,
+        ratings=examples.ratings,
+    )

@@ -1,0 +1,290 @@
+"""What a data set is: examples in three splits, what their inputs mean, and what is to be predicted."""
+
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields, replace
+from typing import ClassVar
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..modality import Modality
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows of one split. Slicing with a slice, indices or a bool tensor keeps everything aligned."""
+
+    inputs: tuple[Tensor, ...]
+    """One tensor [examples, *modality.shape] per modality."""
+    labels: Tensor
+    """Classes as integers [examples], or standardised targets [examples, outputs]."""
+    index: Tensor
+    """The row of each example in its split [examples]."""
+    relevant: Tensor | None = None
+    """Ground truth where it is known: bool [examples, features], in the order of `Explanation.per_feature()`."""
+    ratings: Tensor | None = None
+    """Human ratings per feature [examples, features] where people gave them; nan where they did not."""
+    context: tuple[Tensor, ...] = ()
+    """What the network also reads but nobody explains, hides or differentiates, such as padding masks."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: slice | Tensor) -> "Examples":
+        def cut(value: Tensor | tuple | None) -> Tensor | tuple | None:
+            if isinstance(value, tuple):
+                return tuple(v[rows] for v in value)
+            return None if value is None else value[rows]
+
+        return Examples(**{f.name: cut(getattr(self, f.name)) for f in fields(self)})
+
+    def to(self, device: torch.device | str) -> "Examples":
+        """The same examples on another device."""
+
+        def move(value: Tensor | tuple | None) -> Tensor | tuple | None:
+            if isinstance(value, tuple):
+                return tuple(v.to(device) for v in value)
+            return None if value is None else value.to(device)
+
+        return Examples(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+
+class Task(ABC):
+    """What is predicted. The only place that knows whether it is a class or a number."""
+
+    names: tuple[str, ...]
+    main_score: ClassVar[str]
+    """The key of `scores` that early stopping, tables and gates look at; higher is better."""
+
+    @property
+    def num_outputs(self) -> int:
+        """How many outputs a network needs by default."""
+        return len(self.names)
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The mean training loss; `weight` [classes] or None."""
+
+    def class_weights(self, labels: Tensor) -> Tensor | None:
+        """Weights [classes] that make every class count the same; None where there are no classes."""
+        return None
+
+    @abstractmethod
+    def scores(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
+        """How good the outputs are, as named numbers."""
+
+    def probabilities(self, outputs: Tensor) -> Tensor | None:
+        """Probability per class [examples, classes]; None where there are no classes."""
+        return None
+
+    @abstractmethod
+    def predictions(self, outputs: Tensor) -> Tensor:
+        """What the outputs say, in the form of `labels`."""
+
+    def explained(self, outputs: Tensor, space: str) -> Tensor:
+        """The outputs in the space that is explained and measured: `logit` (as they are) or `probability`."""
+        return outputs
+
+    @abstractmethod
+    def target(self, outputs: Tensor, labels: Tensor, choice: str | int) -> Tensor:
+        """Which output is explained for each example [examples]; ValueError where `choice` names none."""
+
+    def stratify(self, labels: Tensor) -> np.ndarray | None:
+        """Groups that every split should hold in equal shares; None where there are none."""
+        return None
+
+    @abstractmethod
+    def display(self, label: Tensor) -> str:
+        """One label or prediction as a person would write it."""
+
+    def describe_target(self, target: int, num_outputs: int) -> str:
+        """The explained output as a person would name it."""
+        return self.names[target]
+
+
+@dataclass(frozen=True)
+class Classification(Task):
+    """Exactly one of `names`. A network with a single output is a sigmoid unit for the second of two classes."""
+
+    names: tuple[str, ...]
+    main_score: ClassVar[str] = "accuracy"
+
+    def loss(self, outputs: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        if outputs.shape[1] == 1:
+            each = None if weight is None else weight[labels]
+            return F.binary_cross_entropy_with_logits(outputs[:, 0], labels.to(outputs.dtype), each)
+        return F.cross_entropy(outputs, labels, weight)
+
+    def class_weights(self, labels: Tensor) -> Tensor | None:
+        counts = torch.bincount(labels, minlength=len(self.names)).clamp(min=1)
+        return len(labels) / (len(self.names) * counts.float())
+
+    def scores(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
+        right = self.predictions(outputs) == labels
+        recalls = [right[labels == c].float().mean() for c in labels.unique()]
+        return {
+            "accuracy": right.float().mean().item(),
+            "balanced_accuracy": torch.stack(recalls).mean().item(),
+            "log_loss": self.loss(outputs.double(), labels).item(),
+        }
+
+    def probabilities(self, outputs: Tensor) -> Tensor | None:
+        if outputs.shape[1] == 1:
+            on = outputs.sigmoid()
+            return torch.cat([1 - on, on], 1)
+        return outputs.softmax(1)
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        return (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(1)
+
+    def explained(self, outputs: Tensor, space: str) -> Tensor:
+        if space == "logit":
+            return outputs
+        return outputs.sigmoid() if outputs.shape[1] == 1 else outputs.softmax(1)
+
+    def target(self, outputs: Tensor, labels: Tensor, choice: str | int) -> Tensor:
+        if outputs.shape[1] == 1:
+            if choice not in ("predicted", "label", 0, "0", self.names[-1]):
+                raise ValueError(f"target={choice}: a network with one output has only target 0 ({self.names[-1]})")
+            return torch.zeros_like(labels)
+        order = outputs.argsort(1, descending=True, stable=True)
+        if choice == "predicted":
+            return order[:, 0]
+        if choice == "runner_up":
+            return order[:, 1]
+        if choice == "label":
+            return labels
+        return torch.full_like(labels, self.class_number(choice))
+
+    def class_number(self, choice: str | int) -> int:
+        """The number of the class given by number or name; ValueError where there is none."""
+        if choice in self.names:
+            return self.names.index(str(choice))
+        if str(choice).isdigit() and int(choice) < len(self.names):
+            return int(choice)
+        listed = ", ".join(f"{i} {n}" for i, n in enumerate(self.names[:12]))
+        raise ValueError(f"target={choice}: no such class; classes: {listed}")
+
+    def stratify(self, labels: Tensor) -> np.ndarray | None:
+        return labels.numpy()
+
+    def display(self, label: Tensor) -> str:
+        return self.names[int(label)]
+
+    def describe_target(self, target: int, num_outputs: int) -> str:
+        return self.names[-1 if num_outputs == 1 else target]  # a sigmoid unit speaks for the second class
+
+
+@dataclass(frozen=True)
+class Regression(Task):
+    """Numbers, one output per name, standardised: `original = label * scale + mean`."""
+
+    names: tuple[str, ...]
+    units: tuple[str, ...] = ()
+    mean: tuple[float, ...] = (0.0,)
+    scale: tuple[float, ...] = (1.0,)
+    main_score: ClassVar[str] = "r2"
+
+    def loss(self, outputs: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
+        return F.mse_loss(outputs, labels)
+
+    def scores(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
+        error, spread = outputs - labels, labels - labels.mean(0)
+        scale = outputs.new_tensor(self.scale)
+        return {
+            "r2": (1 - error.square().sum(0) / spread.square().sum(0)).mean().item(),
+            "mean_absolute_error": (error.abs() * scale).mean().item(),
+        }
+
+    def predictions(self, outputs: Tensor) -> Tensor:
+        return outputs
+
+    def target(self, outputs: Tensor, labels: Tensor, choice: str | int) -> Tensor:
+        number = 0 if choice in ("predicted", "label") else self._output_number(choice)
+        return torch.full((len(outputs),), number, device=outputs.device)
+
+    def _output_number(self, choice: str | int) -> int:
+        if choice in self.names:
+            return self.names.index(str(choice))
+        if str(choice).isdigit() and int(choice) < len(self.names):
+            return int(choice)
+        raise ValueError(f"target={choice}: no such output; outputs: {', '.join(self.names)}")
+
+    def display(self, label: Tensor) -> str:
+        values = label.reshape(-1) * label.new_tensor(self.scale) + label.new_tensor(self.mean)
+        units = self.units or ("",) * len(self.names)
+        return ", ".join(f"{v:.4g} {u}".strip() for v, u in zip(values.tolist(), units, strict=True))
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set that describes itself: nobody else hard-codes a shape, a name or a unit."""
+
+    modalities: tuple[Modality, ...]
+    task: Task
+    train: Examples
+    validation: Examples
+    test: Examples
+    title: str = ""
+    source: str = ""
+    """Where it comes from: citation and licence, for the page."""
+    weights: Tensor | None = None
+    """The known weights [outputs, features] where the labels come from a known function."""
+
+    def split(self, name: str) -> Examples:
+        """`train`, `validation` or `test`."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}[name]
+
+    def with_train(self, train: Examples) -> "Data":
+        """The same data set with other training rows (for metrics that retrain)."""
+        return replace(self, train=train)
+
+
+def split_rows(
+    labels: Tensor, task: Task, seed: int, validation: float = 0.15, test: float = 0.25
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Row numbers of three disjoint, seeded, stratified splits (shares of all rows), each in random order.
+
+    ValueError where a class has too few rows to appear in every split, or a split would be empty.
+    """
+    from sklearn.model_selection import train_test_split
+
+    groups = task.stratify(labels)
+    rows = np.arange(len(labels))
+    if groups is not None:
+        values, counts = np.unique(groups, return_counts=True)
+        if counts.min() < 3:
+            name, count = task.names[int(values[counts.argmin()])], counts.min()
+            raise ValueError(f'class "{name}" has {count} row(s); a stratified split needs 3 or more per class')
+    if min(validation, test) * len(rows) < 1:
+        raise ValueError(f"{len(rows)} rows are too few for a validation share of {validation} and a test share of {test}")
+    rest, tested = train_test_split(rows, test_size=test, random_state=seed, stratify=groups)
+    trained, validated = train_test_split(
+        rest,
+        test_size=validation / (1 - test),
+        random_state=seed,
+        stratify=None if groups is None else groups[rest],
+    )
+    return tuple(torch.as_tensor(r) for r in (trained, validated, tested))  # type: ignore[return-value]
+
+
+def take(
+    rows: Tensor,
+    inputs: tuple[Tensor, ...],
+    labels: Tensor,
+    relevant: Tensor | None = None,
+    ratings: Tensor | None = None,
+    context: tuple[Tensor, ...] = (),
+) -> Examples:
+    """The examples of one split, numbered within it."""
+    return Examples(
+        inputs=tuple(i[rows] for i in inputs),
+        labels=labels[rows],
+        index=torch.arange(len(rows)),
+        relevant=None if relevant is None else relevant[rows],
+        ratings=None if ratings is None else ratings[rows],
+        context=tuple(c[rows] for c in context),
+    )

@@ -1,0 +1,112 @@
+"""Writing to disk so that nothing is ever half there: every write of the framework goes through this module."""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SLUG = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+
+
+def atomic_write(path: Path | str, content: bytes | str | Callable[[Path], None]) -> Path:
+    """Write `content` so that `path` holds either what it held before or all of the new content.
+
+    A callable receives a temporary path in the same folder and writes there (for libraries that insist on a
+    file name). OSError is raised, never swallowed, and the temporary file is removed.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem[:40]}-{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
+    try:
+        if callable(content):
+            content(temporary)
+        else:
+            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+    return path
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename survive a power cut; file systems that cannot sync a folder are left alone."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path | str, value: Any) -> Path:
+    """Strict JSON (no NaN), indented, keys in the order given."""
+    return atomic_write(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path | str, limit: int = 64 << 20) -> Any:
+    """Parse a JSON file; ValueError where it is larger than `limit` bytes or not JSON."""
+    path = Path(path)
+    if path.stat().st_size > limit:
+        raise ValueError(f"{path} is larger than {limit >> 20} MiB")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def make_new_folder(parent: Path | str, name: Callable[[], str]) -> Path:
+    """Create a folder that did not exist a moment ago and is ours alone; `name` is asked again while it is taken."""
+    parent = Path(parent)
+    parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(100):
+        folder = parent / name()
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(f"no free name for a new folder in {parent}")
+
+
+def point_to(link: Path, folder: Path) -> None:
+    """Make `link` a relative symbolic link to `folder`, replaced atomically (a text file where links fail)."""
+    temporary = link.with_name(f".{link.name}-{secrets.token_hex(4)}")
+    target = os.path.relpath(folder, link.parent)
+    try:
+        os.symlink(target, temporary)
+    except OSError:
+        temporary.write_text(target, encoding="utf-8")
+    os.replace(temporary, link)
+
+
+def slug(text: str, length: int = 60) -> str:
+    """`text` as a file name: letters, digits, dots, dashes and underscores, at most `length` of them."""
+    return re.sub(r"[^A-Za-z0-9._=-]+", "-", text).strip("-.")[:length].strip("-.") or "run"
+
+
+def inside(root: Path | str, *parts: str) -> Path:
+    """The path of `parts` below `root`; ValueError where it would lie outside, also through a link."""
+    root = Path(root).resolve()
+    path = root.joinpath(*parts).resolve()
+    if not path.is_relative_to(root):
+        raise ValueError(f"{'/'.join(parts)} lies outside {root}")
+    return path
+
+
+def sha256(content: bytes | Path) -> str:
+    """Hex digest of bytes, or of a file read in blocks."""
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256()
+    with open(content, "rb") as opened:
+        while block := opened.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
