@@ -49,6 +49,32 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def append(path: Path | str, text: str) -> None:
+    """Add text to the end of a file: for logs, the only files that may be read while they grow."""
+    with open(path, "a", encoding="utf-8") as opened:
+        opened.write(text)
+
+
+class Growing:
+    """A text file that is written piece by piece and appears under its name only with `finish`, then complete."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self.part = self.path.with_name(f".{self.path.stem[:40]}-{os.getpid()}-{secrets.token_hex(4)}.part")
+
+    def write(self, text: str) -> None:
+        """Add text; nobody sees it yet."""
+        append(self.part, text)
+
+    def finish(self) -> Path:
+        """Give the file its name."""
+        with open(self.part, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(self.part, self.path)
+        _sync_folder(self.path.parent)
+        return self.path
+
+
 def write_json(path: Path | str, value: Any) -> Path:
     """Strict JSON (no NaN), indented, keys in the order given."""
     return atomic_write(path, json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n")

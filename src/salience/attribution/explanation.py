@@ -53,6 +53,10 @@ class Explicand:
     """The row of each example in its split [examples]."""
     relevant: Tensor | None = None
     ratings: Tensor | None = None
+    labels: Tensor | None = None
+    """What the data says [examples, ...], for captions; nothing is computed from it."""
+    num_outputs: int | None = None
+    """How many outputs the network has: with a single one, target 0 stands for the second of two classes."""
 
     def __len__(self) -> int:
         return len(self.target)
@@ -192,4 +196,6 @@ def explicand(
         index=examples.index,
         relevant=examples.relevant,
         ratings=examples.ratings,
+        labels=examples.labels,
+        num_outputs=outputs.shape[1],
     )

@@ -84,6 +84,10 @@ class Task(ABC):
     def predictions(self, outputs: Tensor) -> Tensor:
         """What the outputs say, in the form of `labels`."""
 
+    def original(self, values: Tensor) -> Tensor:
+        """Labels or predictions in the units a person knows (undoes standardisation)."""
+        return values
+
     def explained(self, outputs: Tensor, space: str) -> Tensor:
         """The outputs in the space that is explained and measured: `logit` (as they are) or `probability`."""
         return outputs
@@ -202,6 +206,9 @@ class Regression(Task):
     def predictions(self, outputs: Tensor) -> Tensor:
         return outputs
 
+    def original(self, values: Tensor) -> Tensor:
+        return values * values.new_tensor(self.scale) + values.new_tensor(self.mean)
+
     def target(self, outputs: Tensor, labels: Tensor, choice: str | int) -> Tensor:
         number = 0 if choice in ("predicted", "label") else self._output_number(choice)
         return torch.full((len(outputs),), number, device=outputs.device)
@@ -214,7 +221,7 @@ class Regression(Task):
         raise ValueError(f"target={choice}: no such output; outputs: {', '.join(self.names)}")
 
     def display(self, label: Tensor) -> str:
-        values = label.reshape(-1) * label.new_tensor(self.scale) + label.new_tensor(self.mean)
+        values = self.original(label.reshape(-1))
         units = self.units or ("",) * len(self.names)
         return ", ".join(f"{v:.4g} {u}".strip() for v, u in zip(values.tolist(), units, strict=True))
 
