@@ -1,16 +1,18 @@
 """What a data set is: examples in three splits, what their inputs mean, and what is to be predicted."""
 
-
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import WrongInput, nearest
 from ..modality import Modality
+from ..randomness import Streams
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Examples:
     index: Tensor
     """The row of each example in its split [examples]."""
     relevant: Tensor | None = None
-    """Ground truth where it is known: bool [examples, features], in the order of `Explanation.per_feature()`."""
+    """Ground truth where known: bool [examples, features], in the order of `Explanation.per_feature()`."""
     ratings: Tensor | None = None
     """Human ratings per feature [examples, features] where people gave them; nan where they did not."""
     context: tuple[Tensor, ...] = ()
@@ -34,22 +36,19 @@ class Examples:
         return len(self.index)
 
     def __getitem__(self, rows: slice | Tensor) -> "Examples":
-        def cut(value: Tensor | tuple | None) -> Tensor | tuple | None:
-            if isinstance(value, tuple):
-                return tuple(v[rows] for v in value)
-            return None if value is None else value[rows]
-
-        return Examples(**{f.name: cut(getattr(self, f.name)) for f in fields(self)})
+        return self._each(lambda value: value[rows])
 
     def to(self, device: torch.device | str) -> "Examples":
         """The same examples on another device."""
+        return self._each(lambda value: value.to(device))
 
-        def move(value: Tensor | tuple | None) -> Tensor | tuple | None:
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Examples":
+        def changed(value: Any) -> Any:
             if isinstance(value, tuple):
-                return tuple(v.to(device) for v in value)
-            return None if value is None else value.to(device)
+                return tuple(change(v) for v in value)
+            return None if value is None else change(value)
 
-        return Examples(**{f.name: move(getattr(self, f.name)) for f in fields(self)})
+        return replace(self, **{f.name: changed(getattr(self, f.name)) for f in fields(self)})
 
 
 class Task(ABC):
@@ -94,7 +93,7 @@ class Task(ABC):
 
     @abstractmethod
     def target(self, outputs: Tensor, labels: Tensor, choice: str | int) -> Tensor:
-        """Which output is explained for each example [examples]; ValueError where `choice` names none."""
+        """Which output is explained for each example [examples]; WrongInput where `choice` names none."""
 
     def stratify(self, labels: Tensor) -> np.ndarray | None:
         """Groups that every split should hold in equal shares; None where there are none."""
@@ -111,7 +110,7 @@ class Task(ABC):
 
 @dataclass(frozen=True)
 class Classification(Task):
-    """Exactly one of `names`. A network with a single output is a sigmoid unit for the second of two classes."""
+    """Exactly one of `names`. A network with one output is a sigmoid unit for the second of two classes."""
 
     names: tuple[str, ...]
     main_score: ClassVar[str] = "accuracy"
@@ -152,9 +151,10 @@ class Classification(Task):
     def target(self, outputs: Tensor, labels: Tensor, choice: str | int) -> Tensor:
         if outputs.shape[1] == 1:
             if choice not in ("predicted", "label", 0, "0", self.names[-1]):
-                raise ValueError(f"target={choice}: a network with one output has only target 0 ({self.names[-1]})")
+                only = f"0 ({self.names[-1]})"
+                raise WrongInput(f"target={choice}: a network with one output has only target {only}")
             return torch.zeros_like(labels)
-        order = outputs.argsort(1, descending=True, stable=True)
+        order = outputs.argsort(dim=1, descending=True, stable=True)
         if choice == "predicted":
             return order[:, 0]
         if choice == "runner_up":
@@ -164,13 +164,14 @@ class Classification(Task):
         return torch.full_like(labels, self.class_number(choice))
 
     def class_number(self, choice: str | int) -> int:
-        """The number of the class given by number or name; ValueError where there is none."""
+        """The number of the class given by number or name; WrongInput where there is none."""
         if choice in self.names:
             return self.names.index(str(choice))
         if str(choice).isdigit() and int(choice) < len(self.names):
             return int(choice)
-        listed = ", ".join(f"{i} {n}" for i, n in enumerate(self.names[:12]))
-        raise ValueError(f"target={choice}: no such class; classes: {listed}")
+        known = ", ".join(f"{i} {n}" for i, n in enumerate(self.names[:12]))
+        hint = nearest(str(choice), self.names)
+        raise WrongInput(f"target={choice}: no such class; classes: {known}.{hint}")
 
     def stratify(self, labels: Tensor) -> np.ndarray | None:
         return labels.numpy()
@@ -218,7 +219,7 @@ class Regression(Task):
             return self.names.index(str(choice))
         if str(choice).isdigit() and int(choice) < len(self.names):
             return int(choice)
-        raise ValueError(f"target={choice}: no such output; outputs: {', '.join(self.names)}")
+        raise WrongInput(f"target={choice}: no such output; outputs: {', '.join(self.names)}")
 
     def display(self, label: Tensor) -> str:
         values = self.original(label.reshape(-1))
@@ -253,29 +254,45 @@ class Data:
 def split_rows(
     labels: Tensor, task: Task, seed: int, validation: float = 0.15, test: float = 0.25
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Row numbers of three disjoint, seeded, stratified splits (shares of all rows), each in random order.
+    """Row numbers of the training, validation and test split: disjoint, seeded, each in random order.
 
-    ValueError where a class has too few rows to appear in every split, or a split would be empty.
+    `validation` and `test` are shares of all rows. Every class has its share of every split (one row or more).
+    WrongInput where a class has fewer than 3 rows or the shares leave nothing to train on.
     """
-    from sklearn.model_selection import train_test_split
-
+    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
+        given = f"data.validation={validation}, data.test={test}"
+        raise WrongInput(f"{given}: shares above 0 that sum to less than 1")
     groups = task.stratify(labels)
-    rows = np.arange(len(labels))
-    if groups is not None:
-        values, counts = np.unique(groups, return_counts=True)
-        if counts.min() < 3:
-            name, count = task.names[int(values[counts.argmin()])], counts.min()
-            raise ValueError(f'class "{name}" has {count} row(s); a stratified split needs 3 or more per class')
-    if min(validation, test) * len(rows) < 1:
-        raise ValueError(f"{len(rows)} rows are too few for a validation share of {validation} and a test share of {test}")
-    rest, tested = train_test_split(rows, test_size=test, random_state=seed, stratify=groups)
-    trained, validated = train_test_split(
-        rest,
-        test_size=validation / (1 - test),
-        random_state=seed,
-        stratify=None if groups is None else groups[rest],
-    )
-    return tuple(torch.as_tensor(r) for r in (trained, validated, tested))  # type: ignore[return-value]
+    generator = Streams(seed).generator("split")
+    order = torch.randperm(len(labels), generator=generator)
+    grouped = torch.zeros(len(labels), dtype=torch.long) if groups is None else torch.as_tensor(groups)
+    parts: tuple[list[Tensor], ...] = ([], [], [])
+    for group, count in zip(*np.unique(grouped.numpy(), return_counts=True), strict=True):
+        if count < 3:
+            what = "the table" if groups is None else f'class "{task.names[int(group)]}"'
+            raise WrongInput(f"data: {what} has {count} row(s); three splits need 3 or more of each class")
+        rows = order[grouped[order] == int(group)]
+        tested = min(max(1, round(test * count)), count - 2)
+        validated = min(max(1, round(validation * count)), count - tested - 1)
+        sizes = [int(count - tested - validated), int(validated), int(tested)]
+        for part, piece in zip(parts, rows.split(sizes), strict=True):
+            part.append(piece)
+    if not parts[0]:
+        raise WrongInput("data: there are no rows")
+    train, validated_rows, test_rows = (_shuffled(torch.cat(p), generator) for p in parts)
+    return train, validated_rows, test_rows
+
+
+def _shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
+    return rows[torch.randperm(len(rows), generator=generator)]
+
+
+def splits(
+    rows: tuple[Tensor, Tensor, Tensor], inputs: tuple[Tensor, ...], labels: Tensor, **aligned: Any
+) -> dict[str, Examples]:
+    """The three splits as `Data` takes them; `aligned` (relevant, ratings, context) follows the rows."""
+    names = ("train", "validation", "test")
+    return {n: take(r, inputs, labels, **aligned) for n, r in zip(names, rows, strict=True)}
 
 
 def take(
