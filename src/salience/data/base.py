@@ -1,18 +1,17 @@
 """What a data set is: examples in three splits, what their inputs mean, and what is to be predicted."""
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, ClassVar
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import WrongInput, nearest
+from ..errors import WrongInput
 from ..modality import Modality
 from ..randomness import Streams
+from .task import Classification, Regression, Task
 
 
 @dataclass(frozen=True)
@@ -51,182 +50,6 @@ class Examples:
         return replace(self, **{f.name: changed(getattr(self, f.name)) for f in fields(self)})
 
 
-class Task(ABC):
-    """What is predicted. The only place that knows whether it is a class or a number."""
-
-    names: tuple[str, ...]
-    main_score: ClassVar[str]
-    """The key of `scores` that early stopping, tables and gates look at; higher is better."""
-
-    @property
-    def num_outputs(self) -> int:
-        """How many outputs a network needs by default."""
-        return len(self.names)
-
-    @abstractmethod
-    def loss(self, outputs: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The mean training loss; `weight` [classes] or None."""
-
-    def class_weights(self, labels: Tensor) -> Tensor | None:
-        """Weights [classes] that make every class count the same; None where there are no classes."""
-        return None
-
-    @abstractmethod
-    def scores(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
-        """How good the outputs are, as named numbers."""
-
-    def probabilities(self, outputs: Tensor) -> Tensor | None:
-        """Probability per class [examples, classes]; None where there are no classes."""
-        return None
-
-    @abstractmethod
-    def predictions(self, outputs: Tensor) -> Tensor:
-        """What the outputs say, in the form of `labels`."""
-
-    def original(self, values: Tensor) -> Tensor:
-        """Labels or predictions in the units a person knows (undoes standardisation)."""
-        return values
-
-    def explained(self, outputs: Tensor, space: str) -> Tensor:
-        """The outputs in the space that is explained and measured: `logit` (as they are) or `probability`."""
-        return outputs
-
-    @abstractmethod
-    def target(self, outputs: Tensor, labels: Tensor, choice: str | int) -> Tensor:
-        """Which output is explained for each example [examples]; WrongInput where `choice` names none."""
-
-    def stratify(self, labels: Tensor) -> np.ndarray | None:
-        """Groups that every split should hold in equal shares; None where there are none."""
-        return None
-
-    @abstractmethod
-    def display(self, label: Tensor) -> str:
-        """One label or prediction as a person would write it."""
-
-    def describe_target(self, target: int, num_outputs: int) -> str:
-        """The explained output as a person would name it."""
-        return self.names[target]
-
-
-@dataclass(frozen=True)
-class Classification(Task):
-    """Exactly one of `names`. A network with one output is a sigmoid unit for the second of two classes."""
-
-    names: tuple[str, ...]
-    main_score: ClassVar[str] = "accuracy"
-
-    def loss(self, outputs: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
-        if outputs.shape[1] == 1:
-            each = None if weight is None else weight[labels]
-            return F.binary_cross_entropy_with_logits(outputs[:, 0], labels.to(outputs.dtype), each)
-        return F.cross_entropy(outputs, labels, weight)
-
-    def class_weights(self, labels: Tensor) -> Tensor | None:
-        counts = torch.bincount(labels, minlength=len(self.names)).clamp(min=1)
-        return len(labels) / (len(self.names) * counts.float())
-
-    def scores(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
-        right = self.predictions(outputs) == labels
-        recalls = [right[labels == c].float().mean() for c in labels.unique()]
-        return {
-            "accuracy": right.float().mean().item(),
-            "balanced_accuracy": torch.stack(recalls).mean().item(),
-            "log_loss": self.loss(outputs.double(), labels).item(),
-        }
-
-    def probabilities(self, outputs: Tensor) -> Tensor | None:
-        if outputs.shape[1] == 1:
-            on = outputs.sigmoid()
-            return torch.cat([1 - on, on], 1)
-        return outputs.softmax(1)
-
-    def predictions(self, outputs: Tensor) -> Tensor:
-        return (outputs[:, 0] > 0).long() if outputs.shape[1] == 1 else outputs.argmax(1)
-
-    def explained(self, outputs: Tensor, space: str) -> Tensor:
-        if space == "logit":
-            return outputs
-        return outputs.sigmoid() if outputs.shape[1] == 1 else outputs.softmax(1)
-
-    def target(self, outputs: Tensor, labels: Tensor, choice: str | int) -> Tensor:
-        if outputs.shape[1] == 1:
-            if choice not in ("predicted", "label", 0, "0", self.names[-1]):
-                only = f"0 ({self.names[-1]})"
-                raise WrongInput(f"target={choice}: a network with one output has only target {only}")
-            return torch.zeros_like(labels)
-        order = outputs.argsort(dim=1, descending=True, stable=True)
-        if choice == "predicted":
-            return order[:, 0]
-        if choice == "runner_up":
-            return order[:, 1]
-        if choice == "label":
-            return labels
-        return torch.full_like(labels, self.class_number(choice))
-
-    def class_number(self, choice: str | int) -> int:
-        """The number of the class given by number or name; WrongInput where there is none."""
-        if choice in self.names:
-            return self.names.index(str(choice))
-        if str(choice).isdigit() and int(choice) < len(self.names):
-            return int(choice)
-        known = ", ".join(f"{i} {n}" for i, n in enumerate(self.names[:12]))
-        hint = nearest(str(choice), self.names)
-        raise WrongInput(f"target={choice}: no such class; classes: {known}.{hint}")
-
-    def stratify(self, labels: Tensor) -> np.ndarray | None:
-        return labels.numpy()
-
-    def display(self, label: Tensor) -> str:
-        return self.names[int(label)]
-
-    def describe_target(self, target: int, num_outputs: int) -> str:
-        return self.names[-1 if num_outputs == 1 else target]  # a sigmoid unit speaks for the second class
-
-
-@dataclass(frozen=True)
-class Regression(Task):
-    """Numbers, one output per name, standardised: `original = label * scale + mean`."""
-
-    names: tuple[str, ...]
-    units: tuple[str, ...] = ()
-    mean: tuple[float, ...] = (0.0,)
-    scale: tuple[float, ...] = (1.0,)
-    main_score: ClassVar[str] = "r2"
-
-    def loss(self, outputs: Tensor, labels: Tensor, weight: Tensor | None = None) -> Tensor:
-        return F.mse_loss(outputs, labels)
-
-    def scores(self, outputs: Tensor, labels: Tensor) -> dict[str, float]:
-        error, spread = outputs - labels, labels - labels.mean(0)
-        scale = outputs.new_tensor(self.scale)
-        return {
-            "r2": (1 - error.square().sum(0) / spread.square().sum(0)).mean().item(),
-            "mean_absolute_error": (error.abs() * scale).mean().item(),
-        }
-
-    def predictions(self, outputs: Tensor) -> Tensor:
-        return outputs
-
-    def original(self, values: Tensor) -> Tensor:
-        return values * values.new_tensor(self.scale) + values.new_tensor(self.mean)
-
-    def target(self, outputs: Tensor, labels: Tensor, choice: str | int) -> Tensor:
-        number = 0 if choice in ("predicted", "label") else self._output_number(choice)
-        return torch.full((len(outputs),), number, device=outputs.device)
-
-    def _output_number(self, choice: str | int) -> int:
-        if choice in self.names:
-            return self.names.index(str(choice))
-        if str(choice).isdigit() and int(choice) < len(self.names):
-            return int(choice)
-        raise WrongInput(f"target={choice}: no such output; outputs: {', '.join(self.names)}")
-
-    def display(self, label: Tensor) -> str:
-        values = self.original(label.reshape(-1))
-        units = self.units or ("",) * len(self.names)
-        return ", ".join(f"{v:.4g} {u}".strip() for v, u in zip(values.tolist(), units, strict=True))
-
-
 @dataclass(frozen=True)
 class Data:
     """A data set that describes itself: nobody else hard-codes a shape, a name or a unit."""
@@ -256,7 +79,7 @@ def split_rows(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Row numbers of the training, validation and test split: disjoint, seeded, each in random order.
 
-    `validation` and `test` are shares of all rows. Every class has its share of every split (one row or more).
+    `validation` and `test` are shares of all rows. Every class has its share of each split (one row or more).
     WrongInput where a class has fewer than 3 rows or the shares leave nothing to train on.
     """
     if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
@@ -287,12 +110,20 @@ def _shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
     return rows[torch.randperm(len(rows), generator=generator)]
 
 
+class Splits(TypedDict):
+    """The three splits as `Data` takes them."""
+
+    train: Examples
+    validation: Examples
+    test: Examples
+
+
 def splits(
     rows: tuple[Tensor, Tensor, Tensor], inputs: tuple[Tensor, ...], labels: Tensor, **aligned: Any
-) -> dict[str, Examples]:
-    """The three splits as `Data` takes them; `aligned` (relevant, ratings, context) follows the rows."""
-    names = ("train", "validation", "test")
-    return {n: take(r, inputs, labels, **aligned) for n, r in zip(names, rows, strict=True)}
+) -> Splits:
+    """The examples of three splits; `aligned` (relevant, ratings, context) follows the rows."""
+    train, validation, test = (take(r, inputs, labels, **aligned) for r in rows)
+    return {"train": train, "validation": validation, "test": test}
 
 
 def take(
@@ -312,3 +143,16 @@ def take(
         ratings=None if ratings is None else ratings[rows],
         context=tuple(c[rows] for c in context),
     )
+
+
+__all__ = [
+    "Classification",
+    "Data",
+    "Examples",
+    "Regression",
+    "Splits",
+    "Task",
+    "split_rows",
+    "splits",
+    "take",
+]

