@@ -56,7 +56,7 @@ def append(path: Path | str, text: str) -> None:
 
 
 class Growing:
-    """A text file that is written piece by piece and appears under its name only with `finish`, then complete."""
+    """A text file that is written piece by piece and appears under its name only when it is complete."""
 
     def __init__(self, path: Path | str):
         self.path = Path(path)

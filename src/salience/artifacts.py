@@ -1,0 +1,279 @@
+"""What a run leaves behind: the only file that knows the names inside a run folder."""
+
+import os
+import secrets
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from torch import Tensor, nn
+
+from . import environment, files, formats, shards
+from .attribution.explanation import Explanation, Explicand
+from .data.base import Examples, Task
+from .errors import WrongInput
+from .figures.curves import Band, Moments
+from .metrics.base import Reference
+
+SHARD = 1024
+"""Examples in one file of `examples/` and `attributions/`; the last shard holds what is left."""
+SCHEMA_VERSION = 1
+STATUS, SUMMARY, MANIFEST = "status.json", "summary.json", "manifest.json"
+LOG, PAGE, FIGURES = "run.log", "report.html", "figures"
+CONFIG, OVERRIDES, CHOICES = "config.yaml", "overrides.yaml", "choices.json"
+ENVIRONMENT, NETWORK, WEIGHTS = "environment.json", "network.json", "network.safetensors"
+HISTORY, PREDICTIONS, SCORES = "history.csv", "predictions.csv", "scores.csv"
+UNLISTED = {STATUS, LOG, PAGE, MANIFEST}
+"""Files that may still change after the run, so the manifest does not vouch for them."""
+
+
+class RunFolder:
+    """The folder of one run. Every method writes one file, whole or not at all."""
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        self._started = _now()
+        self._scores: dict[tuple[str, str], list[tuple[np.ndarray | None, np.ndarray]]] = {}
+        self._curves: dict[tuple[str, str], tuple[files.Growing, Moments]] = {}
+
+    @classmethod
+    def create(cls, root: Path | str, model: str, data: str) -> "RunFolder":
+        """A new `<root>/<date>/<time>-<model>-<data>-<6 hex>/` that no other process has."""
+        now = datetime.now()
+        name = f"{now:%H-%M-%S}-{files.slug(model, 24)}-{files.slug(data, 24)}"
+        day = Path(root) / f"{now:%Y-%m-%d}"
+        return cls(files.make_new_folder(day, lambda: f"{name}-{secrets.token_hex(3)}"))._created()
+
+    @classmethod
+    def create_at(cls, path: Path | str) -> "RunFolder":
+        """The folder that a sweep chose for a run; FileExistsError where a run already lies there."""
+        Path(path).mkdir(parents=True, exist_ok=True)
+        if (Path(path) / STATUS).exists():
+            raise FileExistsError(f"{path} already holds a run")
+        return cls(path)._created()
+
+    def _created(self) -> "RunFolder":
+        self.set_status("created")
+        return self
+
+    # -- what was asked for, and how it goes ---------------------------------------------------------------
+
+    def save_config(self, config_yaml: str, overrides: Sequence[str], choices: dict[str, Any]) -> None:
+        """The composed config as text (references unresolved), what was typed, the option of each group."""
+        files.atomic_write(self.path / CONFIG, config_yaml)
+        typed = yaml.safe_dump(list(overrides), allow_unicode=True, width=10_000)
+        files.atomic_write(self.path / OVERRIDES, typed)
+        formats.write_json(self.path / CHOICES, choices)
+
+    def set_status(
+        self, state: str, stage: str | None = None, error: str | BaseException | None = None
+    ) -> None:
+        """How the run stands: created, running, completed, failed or interrupted."""
+        if isinstance(error, BaseException):
+            error = " ".join("".join(traceback.format_exception_only(error)).split())  # one line
+        status = {"schema_version": SCHEMA_VERSION, "state": state, "stage": stage, "error": error}
+        process = {"pid": os.getpid(), "host": environment.host()}
+        times = {"started": self._started, "heartbeat": _now()}
+        formats.write_json(self.path / STATUS, status | process | times)
+
+    def save_environment(self, seed: int, device: torch.device | str) -> None:
+        """Versions, hardware, git commit, threads and seed; never an environment variable."""
+        place = environment.describe(str(device))
+        formats.write_json(self.path / ENVIRONMENT, {"seed": seed, "device": str(device)} | place)
+
+    def log(self, text: str) -> None:
+        """Add to the log, with the time."""
+        files.append(self.path / LOG, f"{datetime.now():%Y-%m-%d %H:%M:%S} {text.rstrip()}\n")
+
+    # -- network and predictions ---------------------------------------------------------------------------
+
+    def save_network(self, model: nn.Module, description: dict[str, Any]) -> None:
+        """The weights, and what rebuilds the network: recipe, model and data config, preprocessing."""
+        formats.write_tensors(self.path / WEIGHTS, dict(model.state_dict()))
+        formats.write_json(self.path / NETWORK, description)
+
+    def save_history(self, rows: Sequence[dict[str, Any]]) -> None:
+        """One row per epoch; the columns are those of all rows, in order of appearance."""
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        table = ([row.get(name, "") for name in columns] for row in rows)
+        formats.write_csv(self.path / HISTORY, columns, table)
+
+    def save_predictions(self, examples: Examples, outputs: Tensor, task: Task) -> None:
+        """Per example: row in its split, label, prediction, and a probability per class where there are some."""
+        header, columns = _predictions(examples.labels, outputs, task)
+        rows = ([index, *row] for index, row in zip(examples.index.tolist(), columns, strict=True))
+        formats.write_csv(self.path / PREDICTIONS, ["example", *header], rows)
+
+    # -- explanations: one shard after the other -----------------------------------------------------------
+
+    def save_examples(self, shard: int, explicand: Explicand, reference: Reference) -> None:
+        """What all methods share for one shard of examples."""
+        path = self._new("examples", _shard_name(shard))
+        formats.write_tensors(path, *shards.from_examples(explicand, reference))
+
+    def read_examples(self, shard: int) -> tuple[Explicand, Reference]:
+        """What `save_examples` wrote."""
+        return shards.to_examples(self.tensors("examples", _shard_name(shard)))
+
+    def save_attributions(
+        self, method: str, shard: int, explanation: Explanation, reference: Reference
+    ) -> None:
+        """Attributions of one method for one shard, and its baselines where they are not the reference."""
+        path = self._new("attributions", folder_name(method), _shard_name(shard))
+        formats.write_tensors(path, *shards.from_explanation(explanation, reference))
+
+    def read_attributions(self, method: str, shard: int, **known: Any) -> Explanation:
+        """What `save_attributions` wrote, with the examples; `known`: modalities, task, warnings, cost."""
+        stored = self.tensors("attributions", folder_name(method), _shard_name(shard))
+        return shards.to_explanation(stored, *self.read_examples(shard), method=method, **known)
+
+    def shards(self) -> list[int]:
+        """The numbers of the shards that were explained."""
+        return sorted(int(p.stem) for p in (self.path / "examples").glob("[0-9]*.safetensors"))
+
+    # -- scores --------------------------------------------------------------------------------------------
+
+    def add_scores(
+        self,
+        method: str,
+        metric: str,
+        index: Tensor | None,
+        scores: Tensor | Sequence[float],
+        curve: Tensor | None = None,
+        at: Tensor | None = None,
+    ) -> None:
+        """Scores of some examples (`index` None: one score for the whole data set); nan means undefined.
+
+        Only the scores stay in memory; curves [examples, steps] go to disk as they come.
+        """
+        values = torch.as_tensor(scores).detach().double().cpu().reshape(-1).numpy()
+        rows = None if index is None else index.cpu().numpy()
+        self._scores.setdefault((method, metric), []).append((rows, values))
+        if curve is not None and rows is not None:
+            self._add_curve(method, metric, rows, curve.detach().double().cpu().numpy(), at)
+
+    def _add_curve(
+        self, method: str, metric: str, rows: np.ndarray, curve: np.ndarray, at: Tensor | None
+    ) -> None:
+        steps = np.linspace(0, 1, curve.shape[1]) if at is None else at.double().cpu().numpy()
+        if (method, metric) not in self._curves:
+            path = self._new("curves", folder_name(method), f"{folder_name(metric)}.csv")
+            self._curves[method, metric] = files.Growing(path), Moments(steps)
+            self._curves[method, metric][0].write(formats.csv_text([["example", *steps.tolist()]]))
+        growing, moments = self._curves[method, metric]
+        growing.write(
+            formats.csv_text([i, *row] for i, row in zip(rows.tolist(), curve.tolist(), strict=True))
+        )
+        moments.add(steps, curve)
+
+    def scores(self, method: str, metric: str) -> np.ndarray:
+        """All scores that were added so far [examples], in the order in which they came."""
+        return np.concatenate([values for _, values in self._scores[method, metric]])
+
+    def curve_bands(self) -> dict[str, dict[str, Band]]:
+        """Mean curves with 95 % bands, by metric and method."""
+        bands: dict[str, dict[str, Band]] = {}
+        for (method, metric), (_, moments) in self._curves.items():
+            bands.setdefault(metric, {})[method] = moments.band()
+        return bands
+
+    def _save_scores(self) -> None:
+        rows = (
+            [method, metric, "" if index is None else int(index[i]), float(value)]
+            for (method, metric), parts in self._scores.items()
+            for index, values in parts
+            for i, value in enumerate(values)
+        )
+        formats.write_csv(self.path / SCORES, ["method", "metric", "example", "score"], rows)
+        for growing, _ in self._curves.values():
+            if growing.part.exists():
+                growing.finish()
+
+    def save_summary(self, summary: dict[str, Any]) -> None:
+        """The means (DESIGN section 4); the scores and curves they come from are written first."""
+        self._save_scores()
+        formats.write_json(self.path / SUMMARY, summary)
+
+    def finish(self) -> None:
+        """Vouch for every file with size and sha256, then call the run completed."""
+        names = sorted(p.relative_to(self.path).as_posix() for p in self.path.rglob("*") if p.is_file())
+        listed = [n for n in names if n not in UNLISTED and not Path(n).name.startswith(".")]
+        vouched = {n: _voucher(self.path / n) for n in listed}
+        formats.write_json(self.path / MANIFEST, {"schema_version": SCHEMA_VERSION, "files": vouched})
+        self.set_status("completed")
+
+    # -- reading -------------------------------------------------------------------------------------------
+
+    def file(self, *parts: str) -> Path:
+        """The path of a file of this run; ValueError where it would lie outside or is missing."""
+        path = files.inside(self.path, *parts)
+        if not path.is_file():
+            raise WrongInput(f"{self.path}: {'/'.join(parts)} is missing")
+        return path
+
+    def json(self, name: str) -> Any:
+        """The content of one JSON file."""
+        return formats.read_json(self.file(name))
+
+    def yaml(self, name: str) -> Any:
+        """The content of one YAML file."""
+        return formats.read_yaml(self.file(name))
+
+    def tensors(self, *parts: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The tensors and the metadata of one safetensors file."""
+        return formats.read_tensors(self.file(*parts))
+
+    def lengths(self) -> list[int]:
+        """How many examples each shard holds, from the headers alone."""
+        return [formats.tensor_length(self.file("examples", _shard_name(n)), "index") for n in self.shards()]
+
+    def curve_files(self) -> dict[tuple[str, str], Path]:
+        """The curves that were kept, by folder name of method and metric."""
+        found = sorted((self.path / "curves").glob("*/[!.]*.csv"))
+        return {(p.parent.name, p.stem): p for p in found}
+
+    def figures(self) -> list[Path]:
+        """The figures as PNG files, by name."""
+        return sorted((self.path / FIGURES).glob("[!.]*.png"))
+
+    # -- writing -------------------------------------------------------------------------------------------
+
+    def _new(self, *parts: str) -> Path:
+        path = self.path.joinpath(*parts)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _predictions(labels: Tensor, outputs: Tensor, task: Task) -> tuple[list[str], list[list[Any]]]:
+    """Header and rows: names of classes with a probability each, or numbers in original units."""
+    predictions, probabilities = task.predictions(outputs), task.probabilities(outputs)
+    if probabilities is None:
+        pairs = [task.original(values).reshape(len(outputs), -1) for values in (labels, predictions)]
+        kinds = ("label", "prediction")
+        header = [f"{kind}_{name}" if len(task.names) > 1 else kind for kind in kinds for name in task.names]
+        return header, torch.cat(pairs, 1).tolist()
+    named = zip(labels, predictions, probabilities.tolist(), strict=True)
+    rows = [[task.display(label), task.display(prediction), *row] for label, prediction, row in named]
+    return ["label", "prediction", *(f"probability_{name}" for name in task.names)], rows
+
+
+def _voucher(path: Path) -> dict[str, Any]:
+    return {"size": path.stat().st_size, "sha256": files.sha256(path)}
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _shard_name(shard: int) -> str:
+    return f"{shard:05d}.safetensors"
+
+
+def folder_name(key: str) -> str:
+    """The key of a method or metric as a file name: itself, or made safe and unique by a digest."""
+    return key if files.SLUG.fullmatch(key) else f"{files.slug(key, 40)}-{files.sha256(key.encode())[:8]}"

@@ -1,0 +1,61 @@
+"""Where a run took place: versions, hardware and commit. Environment variables are never read into it."""
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("salience", "torch", "captum", "hydra-core", "numpy")
+
+
+def host() -> str:
+    """The name of this machine."""
+    return platform.node()
+
+
+def describe(device: str = "cpu") -> dict[str, Any]:
+    """Versions, git state of the working directory, processor, threads and platform, ready for JSON."""
+    import torch
+
+    cuda = device.startswith("cuda") and torch.cuda.is_available()
+    return {
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "git": git_state(),
+        "cpu": processor(),
+        "gpu": torch.cuda.get_device_name(device) if cuda else None,
+        "threads": torch.get_num_threads(),
+        "platform": platform.platform(),
+    }
+
+
+def version(package: str) -> str | None:
+    """The installed version, without importing the package; None where it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def git_state(folder: Path | str = ".") -> dict[str, Any] | None:
+    """Commit of a working directory and whether files differ from it; None without a repository or git."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def processor() -> str:
+    """The name of the processor, as the system gives it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return platform.processor()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

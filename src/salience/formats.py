@@ -1,0 +1,129 @@
+"""JSON, CSV, YAML and tensors as runs write and read them: strict, bounded, safe to open from a stranger."""
+
+import csv
+import io
+import itertools
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from . import files
+from .errors import WrongInput
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""First characters that make a spreadsheet take text for a formula."""
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Strict JSON: nan becomes null; tuples, dataclasses, paths, numbers of numpy and torch become plain."""
+    files.write_json(path, plain(value))
+
+
+def plain(value: Any) -> Any:
+    """`value` in terms of dict, list, str, int, float, bool and None, without nan."""
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [plain(v) for v in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    return plain(value.tolist()) if hasattr(value, "tolist") else str(value)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; WrongInput where it is none."""
+    try:
+        return files.read_json(path)
+    except (ValueError, RecursionError) as mistake:
+        raise WrongInput(f"{path} cannot be read: {mistake}") from None
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table, written row by row."""
+
+    def write(temporary: Path) -> None:
+        with open(temporary, "w", newline="", encoding="utf-8") as opened:
+            csv.writer(opened, lineterminator="\n").writerows(map(_cells, itertools.chain([header], rows)))
+
+    files.atomic_write(path, write)
+
+
+def csv_text(rows: Iterable[Sequence[Any]]) -> str:
+    """Some rows of a table as text."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(map(_cells, rows))
+    return text.getvalue()
+
+
+def _cells(row: Sequence[Any]) -> list[Any]:
+    return [_cell(value) for value in row]
+
+
+def _cell(value: Any) -> Any:
+    """Nine digits bring a float32 back exactly; text that spreadsheets would take for a formula is quoted."""
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
+def unquoted(text: Any) -> Any:
+    """A cell as it was before the quote that keeps spreadsheets from running it."""
+    return text[1:] if isinstance(text, str) and text[:1] == "'" and text[1:].startswith(FORMULA) else text
+
+
+def read_yaml(path: Path) -> Any:
+    """The content of a YAML file of at most 1 MB without aliases (bombs need them); else WrongInput."""
+    if path.stat().st_size > 1 << 20:
+        raise WrongInput(f"{path} is larger than 1 MB")
+    try:
+        text = path.read_text(encoding="utf-8")
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader)):
+            raise WrongInput(f"{path} has YAML aliases, which no run writes")
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as mistake:
+        raise WrongInput(f"{path} is not YAML: {str(mistake).splitlines()[0]}") from None
+
+
+def write_tensors(path: Path, tensors: dict[str, Any], metadata: dict[str, str] | None = None) -> None:
+    """Tensors by name as a safetensors file; those that share memory are stored once each."""
+    from safetensors.torch import save_file
+
+    seen: set[int] = set()
+    flat = {}
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        storage = own.untyped_storage().data_ptr()
+        flat[name] = own.clone() if storage in seen else own  # safetensors refuses tensors that share memory
+        seen.add(storage)
+    files.atomic_write(path, lambda temporary: save_file(flat, temporary, metadata or {}))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """The tensors and the metadata of a safetensors file; WrongInput where it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            names = list(opened.keys())
+            return {name: opened.get_tensor(name) for name in names}, opened.metadata() or {}
+    except SafetensorError as mistake:
+        raise WrongInput(f"{path} is damaged: {mistake}") from None
+
+
+def tensor_length(path: Path, name: str) -> int:
+    """The first axis of one tensor, from the header alone."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return opened.get_slice(name).get_shape()[0]
+    except SafetensorError as mistake:
+        raise WrongInput(f"{path} is damaged: {mistake}") from None
