@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import WrongInput
 from ..modality import Image
 from .base import Classification, Data, split_rows, splits
+from .checks import require_whole
 from .packaged import DOWNLOADS, Package
 from .scaling import standardised
 
@@ -52,8 +52,7 @@ def mnist(seed: int = 0, patch: int = 4, downloads: Path | str = DOWNLOADS) -> D
 
 def _digits(pixels: Tensor, labels: Tensor, seed: int, patch: int, title: str, source: str) -> Data:
     """Data from pixels in [0, 1] [examples, channels, height, width]."""
-    if not 1 <= patch <= pixels.shape[-1]:
-        raise WrongInput(f"data.patch={patch}: a whole number of pixels from 1 to {pixels.shape[-1]}")
+    require_whole("patch", patch, 1, pixels.shape[-1])
     task = Classification(tuple("0123456789"))
     rows = split_rows(labels, task, seed)
     inputs, mean, scale = standardised(pixels, rows[0])

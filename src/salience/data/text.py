@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import WrongInput
 from ..modality import Tokens
 from .base import Classification, Data, split_rows, splits
+from .checks import require_number, require_whole
 from .packaged import DOWNLOADS, Package, unpacked
 
 VADER = Package(
@@ -77,10 +77,7 @@ def _rated(
 
 def _sentences(archive: bytes, name: str, threshold: float) -> tuple[list[str], Tensor]:
     """Sentences and their mean ratings in [-4, 4]: those further than `threshold` from 0, each once."""
-    if not 0 <= threshold < 3:
-        raise WrongInput(
-            f"data.threshold={threshold}: ratings this near to 0 are left out; from 0 to below 3"
-        )
+    require_number("threshold", threshold, 0, 2)
     lines = unpacked(archive, f"hutto_ICWSM_2014/{name}_GroundTruth.txt").decode().split("\n")
     found: dict[str, float] = {}
     for _, score, text in (line.split("\t", 2) for line in lines if line):
@@ -111,9 +108,8 @@ def tokens(training: Sequence[Sequence[str]], length: int, vocabulary: int, name
 
     A word must occur twice: one seen once is learnt by heart, and the unknown token would never be trained.
     """
-    if length < 2 or vocabulary < 1:
-        given = f"data.length={length}, data.vocabulary={vocabulary}"
-        raise WrongInput(f"{given}: 2 or more positions, 1 or more words")
+    require_whole("length", length, 2)
+    require_whole("vocabulary", vocabulary, 1)
     counts = Counter(word for words in training for word in words)
     ordered = sorted((-count, word) for word, count in counts.items() if count > 1)
     known = tuple(word for _, word in ordered[:vocabulary])
