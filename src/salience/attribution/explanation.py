@@ -68,16 +68,16 @@ class Explicand:
 
     def rows(self, at: slice | Tensor) -> "Explicand":
         """Some of the examples, everything aligned (works for an `Explanation` too)."""
-        return replace(self, **{f.name: _cut(getattr(self, f.name), at, len(self)) for f in fields(self)})
+        return replace(self, **{f.name: _cut(f.name, getattr(self, f.name), at) for f in fields(self)})
 
 
-def _cut(value: object, at: slice | Tensor, count: int) -> object:
-    """`value[at]` for tensors whose first axis is the examples; what is shared by all examples stays."""
+def _cut(name: str, value: object, at: slice | Tensor) -> object:
+    """`value[at]` for tensors that have a row per example; what all examples share stays."""
     if isinstance(value, tuple) and value and all(isinstance(v, Tensor) for v in value):
-        return tuple(_cut(v, at, count) for v in value)
-    if isinstance(value, Tensor) and len(value) == count and count > 1:
-        return value[at]
-    return value
+        return tuple(_cut(name, v, at) for v in value)
+    if not isinstance(value, Tensor) or name == "background":
+        return value
+    return value if name in ("feature_mask", "baselines") and len(value) == 1 else value[at]
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ class Explanation(Explicand):
     """One number per input element, in the shape of `inputs`, signed."""
     baselines: tuple[Tensor, ...] | None = None
     """What the method took as 'no information' [1 or examples, ...]; None where it uses none or a distribution."""
+    background: tuple[Tensor, ...] | None = None
+    """The rows that the method averaged over, where its baseline is a distribution [rows, ...]."""
     convergence_delta: Tensor | None = None
     """Sum of attributions minus change of output [examples], as the method reports it; None where it does not."""
     reduce: Literal["sum", "mean"] = "sum"
@@ -132,7 +134,8 @@ def shown_elements(shown: Tensor, masks: tuple[Tensor, ...]) -> tuple[Tensor, ..
     """Bool [rows, ...] per modality: whether each element belongs to a feature of `shown` [rows, features]."""
     rows = len(shown)
     return tuple(
-        shown.gather(1, m.expand(rows, *m.shape[1:]).reshape(rows, -1)).reshape(rows, *m.shape[1:]) for m in masks
+        shown.gather(1, m.expand(rows, *m.shape[1:]).reshape(rows, -1)).reshape(rows, *m.shape[1:])
+        for m in masks
     )
 
 
@@ -150,20 +153,47 @@ def at_target(outputs: Tensor, target: Tensor) -> Tensor:
     return outputs.gather(1, target[:, None])[:, 0]
 
 
-class Explained(nn.Module):
-    """The function that a run explains: a frozen network in eval mode, its outputs in one output space.
+class Counter:
+    """Rows that went forward and backward through one explained function, and the largest pass."""
 
-    Methods and metrics share it, so they cannot disagree about what is explained. For logits it is the network
-    itself that runs; for probabilities the task's link function follows it.
+    def __init__(self) -> None:
+        self.forward_rows = self.backward_rows = self.largest_pass = 0
+
+    def __deepcopy__(self, memo: dict) -> "Counter":
+        return self  # a copy of the network counts into the same totals
+
+    def count(self, rows: int, outputs: Tensor) -> None:
+        """One pass of `rows` rows; the way back is counted when it is taken."""
+        self.forward_rows += rows
+        self.largest_pass = max(self.largest_pass, rows)
+        if outputs.requires_grad:
+            outputs.register_hook(lambda _: self._back(rows))
+
+    def _back(self, rows: int) -> None:
+        self.backward_rows += rows
+
+
+class Explained(nn.Module):
+    """The function that a run explains: a network in eval mode, its outputs [rows, outputs] in one output space.
+
+    Methods and metrics share it, so they cannot disagree about what is explained, and it counts the rows they need.
+    For logits it is the network itself that runs; for probabilities the task's `link` follows it.
     """
 
     def __init__(self, model: nn.Module, link: Callable[[Tensor], Tensor] | None = None):
         super().__init__()
         self.model = model
         self.link = link
+        self.counter = Counter()
         self.eval()
 
     def forward(self, *inputs: Tensor) -> Tensor:
+        outputs = self.uncounted(*inputs)
+        self.counter.count(len(inputs[0]), outputs)
+        return outputs
+
+    def uncounted(self, *inputs: Tensor) -> Tensor:
+        """The same without counting, for passes that only look at the network."""
         outputs = self.model(*inputs)
         if outputs.dim() == 1:
             outputs = outputs[:, None]
@@ -171,6 +201,11 @@ class Explained(nn.Module):
 
     def embed(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         return embed(self.model, inputs)
+
+    @property
+    def explained_layer(self) -> str | None:
+        """The layer that CAM methods read by default."""
+        return getattr(self.model, "explained_layer", None)
 
 
 def explicand(

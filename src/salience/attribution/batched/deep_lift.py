@@ -1,0 +1,262 @@
+"""DeepLift and DeepLiftShap by the rescale rule, right where Captum 0.9 is not.
+
+Captum's hooks lose contributions where two non-linearities follow each other directly (ReLU then max-pool), divide
+by the wrong difference in overlapping pools, and fall back to the gradient, silently, for activations they do not
+know. Here the reference activations are recorded in a first pass, and every non-linear module gets its own backward
+rule in the second: grad_out * (y - y_ref) / (x - x_ref) for what works element by element, a scatter for pooling.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import captum.attr
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..planner import Call, chunks, gradients
+from .gradients import total
+
+ELEMENTWISE = (
+    nn.ReLU, nn.ELU, nn.LeakyReLU, nn.Sigmoid, nn.Tanh, nn.Softplus, nn.GELU, nn.SiLU, nn.ReLU6, nn.PReLU, nn.SELU,
+    nn.CELU, nn.Mish, nn.Hardswish, nn.Hardsigmoid, nn.Hardtanh, nn.LogSigmoid, nn.Softsign, nn.Softshrink,
+    nn.Hardshrink, nn.Tanhshrink, nn.Threshold, nn.RReLU,
+)  # fmt: skip
+"""Modules that work element by element: the rescale rule is exact for each of them."""
+POOLS: dict[type[nn.Module], int] = {nn.MaxPool1d: 1, nn.MaxPool2d: 2, nn.MaxPool3d: 3}
+TINY = 1e-6
+"""Below this difference of inputs the ratio of differences is replaced by the derivative, its limit."""
+
+
+class _Rescale(torch.autograd.Function):
+    """The output as it is; backwards (y - y_ref) / (x - x_ref) in place of the derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, x_ref: Tensor, y_ref: Tensor, slope: Tensor) -> Tensor:
+        ctx.save_for_backward(x - x_ref, y - y_ref, slope)
+        return y.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
+        dx, dy, slope = ctx.saved_tensors
+        near = dx.abs() < TINY
+        return (
+            grad * torch.where(near, slope, dy / torch.where(near, torch.ones_like(dx), dx)),
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+class _MaxPool(torch.autograd.Function):
+    """Max-pooling; backwards each window's change is shared between the winners of the input and of the reference.
+
+    With m = max(y, y_ref): y's winner gets grad (y - y_ref split as m - y_ref) and the reference's winner the rest,
+    each divided by its own change, so that sum (multiplier * dx) = grad * dy in every window, overlapping or not.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, x_ref: Tensor, pool: nn.Module, spatial: int) -> Tensor:
+        function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[spatial - 1]
+        options = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
+        _, at = function(x, *options, return_indices=True)  # type: ignore[operator, arg-type]
+        y_ref, at_ref = function(x_ref, *options, return_indices=True)  # type: ignore[operator, arg-type]
+        ctx.save_for_backward(x - x_ref, y, y_ref, at, at_ref)
+        ctx.spatial = spatial
+        return y.clone()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
+        dx, y, y_ref, at, at_ref = ctx.saved_tensors
+        top = torch.maximum(y, y_ref)
+        change = torch.zeros_like(dx).flatten(-ctx.spatial)
+        change.scatter_add_(-1, at.flatten(-ctx.spatial), (grad * (top - y_ref)).flatten(-ctx.spatial))
+        change.scatter_add_(-1, at_ref.flatten(-ctx.spatial), (grad * (y - top)).flatten(-ctx.spatial))
+        plain = torch.zeros_like(change).scatter_add_(
+            -1, at.flatten(-ctx.spatial), grad.flatten(-ctx.spatial)
+        )
+        near = dx.abs() < TINY
+        ratio = change.reshape(dx.shape) / torch.where(near, torch.ones_like(dx), dx)
+        return torch.where(near, plain.reshape(dx.shape), ratio), None, None, None, None
+
+
+class _Rules:
+    """Forward hooks that record the reference's activations first and then apply the backward rules."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        self.recorded: dict[nn.Module, list[Tensor]] = defaultdict(list)
+        self.calls: dict[nn.Module, int] = defaultdict(int)
+        self.rows: Tensor | None = None
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            self.recorded[module].append(inputs[0].detach().clone())
+            return inputs
+
+        hooks = [m.register_forward_pre_hook(keep) for m in self._modules()]
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @contextmanager
+    def applied(self, rows: Tensor) -> Iterator[None]:
+        """Rules against the recorded rows `rows`, one per row of the pass."""
+        self.calls.clear()
+        before: dict[nn.Module, Tensor] = {}
+
+        def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+            before[module] = inputs[0]
+            return (inputs[0].clone(),)  # an in-place activation must not overwrite what the rule needs
+
+        def apply(module: nn.Module, _: Any, output: Tensor) -> Tensor:
+            recorded = self.recorded[module][self.calls[module]]
+            self.calls[module] += 1
+            reference = recorded[rows] if len(recorded) > 1 else recorded.expand_as(before[module])
+            return self._rule(module, before.pop(module), output.detach(), reference)
+
+        modules = self._modules()
+        hooks = [m.register_forward_pre_hook(keep) for m in modules] + [
+            m.register_forward_hook(apply) for m in modules
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _modules(self) -> list[nn.Module]:
+        return [m for m in self.model.modules() if isinstance(m, ELEMENTWISE) or type(m) in POOLS]
+
+    @staticmethod
+    def _rule(module: nn.Module, x: Tensor, y: Tensor, x_ref: Tensor) -> Tensor:
+        spatial = POOLS.get(type(module))
+        if spatial is not None:
+            return _MaxPool.apply(x, y, x_ref, module, spatial)  # type: ignore[no-any-return]
+        function = type(module).forward
+        with torch.no_grad():
+            y_ref = function(module, x_ref.clone())
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            slope = torch.autograd.grad(function(module, leaf.clone()).sum(), leaf)[0]
+        return _Rescale.apply(x, y, x_ref, y_ref, slope)  # type: ignore[no-any-return]
+
+
+def multipliers(
+    call: Call, model: nn.Module, rows: Tensor, references: tuple[Tensor, ...], which: Tensor
+) -> tuple:
+    """DeepLift multipliers of `rows` against `references[which]`, without building pairs on the reference side."""
+    rules = _Rules(model)
+    _, target, context = call.at(rows)
+    with rules.recording():
+        if context and len(references[0]) != len(rows):
+            references, which = (
+                tuple(r[which] for r in references),
+                torch.arange(len(rows), device=rows.device),
+            )
+        call.forward(*references, *context)
+    with rules.applied(which):
+        inputs, _, _ = call.at(rows)
+        return gradients(call.forward, inputs, target, context)[1]
+
+
+class DeepLift(captum.attr.DeepLift):
+    """Captum's DeepLift (Shrikumar 2017, rescale rule) with the rules above: complete with pooling and any activation.
+
+    Attributions sum to f(x) - f(baseline) for networks of linear layers, element-wise activation modules and
+    max-pooling. What is not a module of its own (functional activations, softmax, LayerNorm, products) still counts
+    as linear; the convergence delta shows it.
+    """
+
+    def attribute(  # type: ignore[override]
+        self,
+        inputs: Any,
+        baselines: Any = None,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        return_convergence_delta: bool = False,
+        custom_attribution_func: Any = None,
+    ) -> Any:
+        """As Captum's; the delta is [rows]."""
+        if custom_attribution_func is not None:
+            return super().attribute(
+                inputs,
+                baselines,
+                target,
+                additional_forward_args,
+                return_convergence_delta,
+                custom_attribution_func,
+            )
+        call = Call(self.model, inputs, baselines, target, additional_forward_args)
+        pieces: list[tuple[Tensor, ...]] = []
+        for part in chunks(len(call), call.rows):
+            rows = torch.arange(part.start, part.stop, device=call.inputs[0].device)
+            shared = all(len(b) == 1 for b in call.baselines)
+            references = call.baselines if shared else call.baselines_at(rows)
+            found = multipliers(
+                call, self.model, rows, references, torch.zeros_like(rows) if shared else rows - part.start
+            )
+            if self.multiplies_by_inputs:
+                own, _, _ = call.at(rows)
+                found = tuple(
+                    m * (x - b) for m, x, b in zip(found, own, call.baselines_at(rows), strict=True)
+                )
+            pieces.append(found)
+        attributions = tuple(torch.cat(p) for p in zip(*pieces, strict=True))
+        if not return_convergence_delta:
+            return call.result(attributions)
+        return call.result(attributions, total(attributions) - (call.all_scores() - call.baseline_scores()))
+
+
+class DeepLiftShap(captum.attr.DeepLiftShap):
+    """DeepLift averaged over a distribution of baselines (Lundberg & Lee 2017), with the rules above.
+
+    Every row is compared with every baseline; memory stays one pass. The delta is [rows]: the sum of attributions
+    minus f(x) - mean f(baselines). ValueError for fewer than two baselines.
+    """
+
+    def attribute(  # type: ignore[override]
+        self,
+        inputs: Any,
+        baselines: Any,
+        target: Any = None,
+        additional_forward_args: Any = None,
+        return_convergence_delta: bool = False,
+        custom_attribution_func: Any = None,
+    ) -> Any:
+        """As Captum's; `baselines` [2 or more rows, ...] or a function of the inputs that gives them."""
+        pool = baselines(inputs) if callable(baselines) else baselines
+        pool = pool if isinstance(pool, tuple) else (pool,)
+        if len(pool[0]) < 2:
+            raise ValueError("DeepLiftShap averages over a distribution: give two or more baseline rows")
+        call = Call(self.model, inputs, None, target, additional_forward_args)
+        count = len(pool[0])
+        totals = tuple(torch.zeros_like(x) for x in call.inputs)
+        rows = torch.arange(len(call), device=call.inputs[0].device).repeat_interleave(count)
+        which = torch.arange(count, device=rows.device).repeat(len(call))
+        for part in chunks(len(rows), call.rows):
+            row, base = rows[part], which[part]
+            found = multipliers(call, self.model, row, pool, base)
+            own, _, _ = call.at(row)
+            for sum_, m, x, p in zip(totals, found, own, pool, strict=True):
+                sum_.index_add_(0, row, (m * (x - p[base]) if self.multiplies_by_inputs else m) / count)
+        if not return_convergence_delta:
+            return call.result(totals)
+        return call.result(
+            totals, total(totals) - (call.all_scores() - self._expected(call, pool, rows, which))
+        )
+
+    @staticmethod
+    def _expected(call: Call, pool: tuple[Tensor, ...], rows: Tensor, which: Tensor) -> Tensor:
+        values = []
+        for part in chunks(len(rows), call.rows):
+            _, target, context = call.at(rows[part])
+            values.append(call.scores(tuple(p[which[part]] for p in pool), target, context))
+        return torch.cat(values).reshape(len(call), -1).mean(1)

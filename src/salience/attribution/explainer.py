@@ -1,0 +1,348 @@
+"""One attribution method, ready to explain examples of one network.
+
+Captum's `Attribution` is the only interface: whatever the class, its arguments are read from the signature of its
+`attribute` and filled in with what the data can answer; what the config sets goes first.
+"""
+
+import inspect
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import captum.attr
+import torch
+from torch import Tensor
+
+from ..data.base import Examples, Task
+from ..errors import WrongInput, nearest
+from ..modality import Modality
+from ..randomness import Streams, global_state, preserved, same_state
+from . import guards
+from .baselines import Baseline
+from .explanation import Cost, Explained, Explanation, Explicand, at_target
+from .planner import chunks, rows_per_pass, summed_gradients
+
+
+class Explainer:
+    """A method with its network, baseline, arguments and random streams.
+
+    `factory` makes the Captum object from the network (a class, or a partial of one). `layer` names a module of the
+    network for methods that read one; None takes the network's own `explained_layer`.
+    """
+
+    def __init__(
+        self,
+        key: str,
+        factory: Callable[..., captum.attr.Attribution],
+        model: Explained,
+        modalities: tuple[Modality, ...],
+        task: Task,
+        train: Examples,
+        baseline: Baseline,
+        streams: Streams,
+        arguments: Mapping[str, Any] | None = None,
+        layer: str | None = None,
+        guarded: str = "error",
+    ):
+        self.key, self.factory, self.model = key, factory, model
+        self.modalities, self.task, self.train = modalities, task, train
+        self.baseline, self.streams, self.layer, self.guarded = baseline, streams, layer, guarded
+        self.arguments = {name: value for name, value in (arguments or {}).items() if value is not None}
+        self.method = self._construct()
+        self.parameters = parameters(self.method)
+        self.promises_delta = (
+            "return_convergence_delta" in self.parameters and self.method.has_convergence_delta()
+        )
+        self.stochastic: bool | None = False if "generators" in self.parameters else None
+        """Whether the method draws from the global random streams; None until it was seen at work."""
+        self.expansion = 1
+        """Rows that the method sends through the network at once for one example; measured in preflight."""
+
+    def on(self, model: Explained) -> "Explainer":
+        """The same explainer on another network."""
+        other = Explainer(
+            self.key, self.factory, model, self.modalities, self.task, self.train, self.baseline, self.streams,
+            self.arguments, self.layer, self.guarded,
+        )  # fmt: skip
+        other.stochastic, other.expansion = self.stochastic, self.expansion
+        return other
+
+    # -- construction --------------------------------------------------------------------------------------------
+
+    def _construct(self) -> captum.attr.Attribution:
+        given = self.factory.keywords if isinstance(self.factory, partial) else {}
+        inner = given.get("attribution_method")
+        if inner is not None:
+            method = self.factory(attribution_method=_summing(inner(self.model)))
+        elif "layer" in constructor_of(self.factory):
+            method = self.factory(self.model, layer=self._layer())
+        else:
+            method = self.factory(self.model)
+        reason = (
+            None
+            if self.guarded == "off"
+            else guards.before(getattr(method, "attribution_method", method), self.model)
+        )
+        if reason and self.guarded == "error":
+            raise guards.Refused(f"attribution={self.key}: {reason}")
+        self.notes = guards.notes(method) + ((reason,) if reason else ())
+        return _summing(method)
+
+    def _layer(self) -> torch.nn.Module:
+        name = self.layer or self.model.explained_layer
+        if name is None:
+            raise guards.Refused(
+                f"attribution={self.key}: needs a layer with a place in the input, and "
+                f"{type(self.model.model).__name__} names none; set attribution.{self.key}.layer"
+            )
+        named = {n: m for n, m in self.model.model.named_modules() if n}
+        if name not in named:
+            raise WrongInput(
+                f"attribution.{self.key}.layer={name}: no such layer.{nearest(name, named)} "
+                f"Layers: {', '.join(list(named)[:20])}"
+            )
+        return named[name]
+
+    # -- explaining ----------------------------------------------------------------------------------------------
+
+    def explain(self, x: Explicand) -> Explanation:
+        """Attributions for every example of `x`, checked; with their cost and what there is to warn of."""
+        counter = self.model.counter
+        before, start = (counter.forward_rows, counter.backward_rows), time.perf_counter()
+        baselines, background = self._baselines(x)
+        with guards.untouched(self.model):
+            attributions, delta = self._averaged(x, baselines, background)
+        explanation = Explanation(
+            **vars(x),
+            attributions=attributions,
+            baselines=baselines,
+            background=background,
+            convergence_delta=delta,
+            reduce=self.reduce,
+            method=self.key,
+            modalities=self.modalities,
+            task=self.task,
+        )
+        found: tuple[str, ...] = ()
+        if self.guarded != "off":
+            found = guards.check(explanation, self.method, self._change(x, baselines, background, delta))
+        cost = Cost(
+            counter.forward_rows - before[0],
+            counter.backward_rows - before[1],
+            time.perf_counter() - start,
+            _peak(x),
+        )
+        return replace(explanation, warnings=self.notes + found, cost=cost)
+
+    @property
+    def reduce(self) -> Any:
+        """Perturbation methods write a feature's value into each of its elements; all others give shares."""
+        method = getattr(self.method, "attribution_method", self.method)
+        return "mean" if isinstance(method, captum.attr.PerturbationAttribution) else "sum"
+
+    def attribute(
+        self,
+        inputs: tuple[Tensor, ...],
+        baselines: tuple[Tensor, ...] | None,
+        target: Tensor,
+        index: Tensor,
+        context: tuple[Tensor, ...],
+        feature_mask: tuple[Tensor, ...],
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Attributions and convergence delta (or None) of embedded inputs, with the draws that belong to `index`.
+
+        What metrics call for perturbed copies: a copy gets the random numbers of its original.
+        """
+        pieces = []
+        for part in self._parts(inputs, context):
+            rows = torch.arange(part.start, part.stop, device=index.device)
+            call = dict(
+                inputs=tuple(x[rows].detach() for x in inputs),
+                baselines=None if baselines is None else self._rows_of(baselines, rows),
+                target=target[rows],
+                additional_forward_args=tuple(c[rows] for c in context) or None,
+                feature_mask=tuple(m[rows] if len(m) > 1 else m for m in feature_mask),
+            )
+            pieces.append(self._call(call, index[rows]))
+        attributions = tuple(torch.cat(p) for p in zip(*(a for a, _ in pieces), strict=True))
+        deltas = [d for _, d in pieces if d is not None]
+        return attributions, torch.cat(deltas) if deltas else None
+
+    def _rows_of(self, baselines: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:
+        """The baselines of some rows: distributions and single rows are everybody's."""
+        if self.takes_distribution:
+            return baselines
+        return tuple(b[rows] if len(b) > 1 else b for b in baselines)
+
+    def _parts(self, inputs: tuple[Tensor, ...], context: tuple[Tensor, ...]) -> list[slice]:
+        """Batches: all examples for methods that stream by themselves, else as many as fit one pass."""
+        count = len(inputs[0])
+        if type(self.method) is captum.attr.FeaturePermutation:
+            return [slice(0, count)]
+        if type(self.method).__module__.startswith("salience.") and not self.stochastic:
+            return list(chunks(count, 1024))
+        return list(chunks(count, max(1, rows_per_pass(self.model, inputs, context) // self.expansion)))
+
+    def _call(self, call: dict[str, Any], index: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """One call of the method, or one per example under seeded streams where it draws from the global ones."""
+        if "generators" in self.parameters:
+            call["generators"] = [self.streams.generator(self.key, int(i)) for i in index]
+            return self._attribute(call)
+        if self.stochastic is None:
+            with preserved(), self.streams.seeded(self.key, int(index[0])):
+                before = global_state()
+                result = self._attribute(call)
+                self.stochastic = not same_state(before, global_state())
+            if not self.stochastic or len(index) == 1:
+                return result
+        if not self.stochastic or type(self.method) is captum.attr.FeaturePermutation:
+            with self.streams.seeded(self.key, int(index[0])):
+                return self._attribute(call)
+        pieces = []
+        for row in range(len(index)):
+            with self.streams.seeded(self.key, int(index[row])):
+                pieces.append(self._attribute(self._one_row(call, row, len(index))))
+        attributions = tuple(torch.cat(p) for p in zip(*(a for a, _ in pieces), strict=True))
+        return attributions, torch.cat([d for _, d in pieces]) if pieces[0][1] is not None else None  # type: ignore[misc]
+
+    def _one_row(self, call: dict[str, Any], row: int, count: int) -> dict[str, Any]:
+        def cut(name: str, value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(cut(name, v) for v in value)
+            shared = name == "baselines" and self.takes_distribution
+            return (
+                value[row : row + 1]
+                if isinstance(value, Tensor) and len(value) == count and not shared
+                else value
+            )
+
+        return {name: cut(name, value) for name, value in call.items()}
+
+    def _attribute(self, call: dict[str, Any]) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """Fill in the arguments that this method has, call it, and bring the result into one form."""
+        available = call | self._filled_in(call["inputs"])
+        accepted = {
+            name: value for name, value in available.items() if name in self.parameters and value is not None
+        }
+        single = len(call["inputs"]) == 1
+        bare = {
+            n: v[0] if single and isinstance(v, tuple) and n in TUPLES else v for n, v in accepted.items()
+        }
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Captum narrates its hooks; what matters is checked by guards
+            result = self.method.attribute(**bare | self.arguments)
+        delta = None
+        if bare.get("return_convergence_delta"):
+            result, delta = result
+            delta = delta.detach().reshape(len(call["inputs"][0]), -1).mean(1)
+        result = result if isinstance(result, tuple) else (result,)
+        return tuple(
+            a.detach().to(x.dtype if x.is_floating_point() else a.dtype)
+            for a, x in zip(result, call["inputs"], strict=True)
+        ), delta
+
+    def _filled_in(self, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
+        """What the data knows: the smallest block that is one feature, and whether to report the delta."""
+        filled: dict[str, Any] = {"return_convergence_delta": True if self.promises_delta else None}
+        if "sliding_window_shapes" in self.parameters and "sliding_window_shapes" not in self.arguments:
+            windows = tuple(m.window(x) for m, x in zip(self.modalities, inputs, strict=True))
+            if any(w is None for w in windows):
+                raise guards.Refused(
+                    f"attribution={self.key}: no window is one feature here; use feature_ablation, or set "
+                    f"attribution.{self.key}.arguments.sliding_window_shapes"
+                )
+            filled |= {"sliding_window_shapes": windows, "strides": windows}
+        return filled
+
+    # -- baselines -----------------------------------------------------------------------------------------------
+
+    @property
+    def takes_baselines(self) -> bool:
+        """Whether the method compares with something at all."""
+        return "baselines" in self.parameters
+
+    @property
+    def takes_distribution(self) -> bool:
+        """Whether it averages over many baseline rows itself: methods that insist on being given them."""
+        return self.takes_baselines and self.parameters["baselines"].default is inspect.Parameter.empty
+
+    def _baselines(self, x: Explicand) -> tuple[tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
+        """Embedded baselines: one row (or one per example), or the rows of a distribution."""
+        if not self.takes_baselines:
+            return None, None
+        raw = self.baseline(self.modalities, self.train, x.raw, self.streams)
+        with torch.no_grad():
+            embedded = tuple(
+                b.to(i.device).to(i.dtype) for b, i in zip(self.model.embed(*raw), x.inputs, strict=True)
+            )
+        averaged = self.takes_distribution or self.baseline.is_distribution
+        return (None, embedded) if averaged else (embedded, None)
+
+    def _averaged(
+        self, x: Explicand, baselines: tuple[Tensor, ...] | None, background: tuple[Tensor, ...] | None
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """One call, or the average over the rows of a distribution where the method takes one baseline at a time."""
+
+        def call(given: tuple[Tensor, ...] | None) -> tuple[tuple[Tensor, ...], Tensor | None]:
+            return self.attribute(x.inputs, given, x.target, x.index, x.context, x.feature_mask)
+
+        if background is None or self.takes_distribution:
+            return call(baselines if background is None else background)
+        count = len(background[0])
+        totals: tuple[Tensor, ...] = tuple(torch.zeros_like(i) for i in x.inputs)
+        delta: Tensor | None = None
+        for row in range(count):
+            attributions, gap = call(tuple(b[row : row + 1] for b in background))
+            totals = tuple(t + a / count for t, a in zip(totals, attributions, strict=True))
+            delta = None if gap is None else gap / count + (0 if delta is None else delta)
+        return totals, delta
+
+    def _change(self, x: Explicand, baselines: Any, background: Any, delta: Tensor | None) -> Tensor | None:
+        """f(x) - f(baseline) where the method reports how far its sum is from it."""
+        if delta is None or (baselines is None and background is None):
+            return None
+        if background is not None:
+            with torch.no_grad():
+                empty = self.model.uncounted(*background).mean(0) if not x.context else None
+            return x.score - (empty[x.target] if empty is not None else torch.zeros_like(x.score))
+        with torch.no_grad():
+            full = tuple(b.expand(len(x), *b.shape[1:]) for b in baselines)
+            return x.score - at_target(self.model.uncounted(*full, *x.context), x.target)
+
+
+TUPLES = ("inputs", "baselines", "feature_mask", "sliding_window_shapes", "strides")
+"""Arguments with one entry per input, given bare where there is one input."""
+
+
+def parameters(method: captum.attr.Attribution) -> dict[str, inspect.Parameter]:
+    """The arguments of a method's `attribute`, with those of the method that it wraps."""
+    own = named(method.attribute)
+    inner = getattr(method, "attribution_method", None)
+    return own if inner is None else named(inner.attribute) | own
+
+
+def named(function: Callable) -> dict[str, inspect.Parameter]:
+    """Parameters that have a name of their own (neither *args nor **kwargs)."""
+    found = inspect.signature(function).parameters
+    return {n: p for n, p in found.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
+
+
+def constructor_of(factory: Callable) -> dict[str, inspect.Parameter]:
+    """The arguments of the class that a factory makes."""
+    return named(factory.func if isinstance(factory, partial) else factory)
+
+
+def _summing(method: captum.attr.Attribution) -> captum.attr.Attribution:
+    """Take gradients from the sum of the scores: the same numbers, many times faster than one root per row."""
+    if hasattr(method, "gradient_func"):
+        method.gradient_func = summed_gradients
+    return method
+
+
+def _peak(x: Explicand) -> float | None:
+    if x.inputs[0].device.type != "cuda":
+        return None
+    return torch.cuda.max_memory_allocated(x.inputs[0].device) / 2**20

@@ -1,0 +1,223 @@
+"""The one engine that rows pass through: how many at once, how they are counted, how gradients are taken.
+
+How many rows share a pass is a pure function of the network and of the shapes, never of the clock, so that the same
+command gives the same bits.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+BUDGET = 8 << 20
+"""Bytes of activations that one pass may hold on a CPU: about the size of the caches, beyond which rows get slower."""
+FEWEST, MOST = 8, 2048
+UNKNOWN = 1024
+"""Rows a pass for a function that is no module, whose activations cannot be seen."""
+
+_known: "WeakKeyDictionary[nn.Module, dict[tuple, int]]" = WeakKeyDictionary()
+
+
+def rows_per_pass(forward: Callable, inputs: Sequence[Tensor], context: Sequence[Any] = ()) -> int:
+    """How many rows of `inputs` [rows, ...] should pass through `forward` together: a power of two."""
+    if not isinstance(forward, nn.Module):
+        return UNKNOWN
+    key = tuple((x.shape[1:], x.dtype, x.device.type) for x in inputs)
+    known = _known.setdefault(forward, {})
+    if key not in known:
+        size = activation_bytes(forward, inputs, context)
+        known[key] = max(
+            FEWEST, min(MOST, 1 << ((_budget(inputs[0].device) // max(size, 1)) | 1).bit_length() - 1)
+        )
+    return known[key]
+
+
+def _budget(device: torch.device) -> int:
+    if device.type != "cuda":
+        return BUDGET
+    return torch.cuda.get_device_properties(device).total_memory // 32
+
+
+def activation_bytes(model: nn.Module, inputs: Sequence[Tensor], context: Sequence[Any] = ()) -> int:
+    """Bytes that one row's activations take, over all innermost modules, measured by one pass of one row."""
+    total = sum(x[:1].numel() * x.element_size() for x in inputs)
+
+    def add(module: nn.Module, args: tuple, output: Any) -> None:
+        nonlocal total
+        if isinstance(output, Tensor):
+            total += output.numel() * output.element_size()
+
+    hooks = [m.register_forward_hook(add) for m in model.modules() if not any(True for _ in m.children())]
+    counted = getattr(model, "uncounted", None)
+    try:
+        with torch.no_grad():
+            row = tuple(x[:1] for x in inputs), tuple(c[:1] if batched(c, inputs) else c for c in context)
+            (counted or model)(*row[0], *row[1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return total
+
+
+def batched(value: Any, inputs: Sequence[Tensor]) -> bool:
+    """Whether an additional argument has one row per example (else it is shared by all, and passed on as it is)."""
+    return isinstance(value, Tensor) and value.dim() > 0 and len(value) == len(inputs[0])
+
+
+def chunks(total: int, rows: int) -> Iterator[slice]:
+    """Slices that cover `total` rows, at most `rows` at a time."""
+    for start in range(0, total, max(1, rows)):
+        yield slice(start, min(start + max(1, rows), total))
+
+
+def select(outputs: Tensor, target: Tensor | None) -> Tensor:
+    """The explained output of each row [rows]; outputs without a second axis are it already."""
+    if target is None or outputs.dim() == 1:
+        return outputs if outputs.dim() == 1 else outputs.reshape(len(outputs))
+    return outputs.gather(1, target[:, None])[:, 0]
+
+
+def gradients(
+    forward: Callable, inputs: tuple[Tensor, ...], target: Tensor | None, context: Sequence[Any] = ()
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Scores at the target [rows] and their gradients, for rows that do not influence one another.
+
+    One backward pass from the sum of the scores: the same numbers as one root per row, at a fraction of the cost.
+    """
+    with torch.enable_grad():
+        leaves = tuple(x.detach().requires_grad_() for x in inputs)
+        scores = select(forward(*leaves, *context), target)
+        return scores.detach(), torch.autograd.grad(scores.sum(), leaves)
+
+
+def summed_gradients(
+    forward_fn: Callable,
+    inputs: Tensor | tuple[Tensor, ...],
+    target_ind: Any = None,
+    additional_forward_args: Any = None,
+    grad_kwargs: dict[str, Any] | None = None,
+) -> tuple[Tensor, ...]:
+    """Stands in for Captum's `compute_gradients` (the same arguments), which makes one root per row."""
+    from captum._utils.common import _run_forward
+
+    with torch.enable_grad():
+        outputs = _run_forward(forward_fn, inputs, target_ind, additional_forward_args)
+        return torch.autograd.grad(outputs.sum(), inputs, **(grad_kwargs or {}))
+
+
+class Call:
+    """The arguments of one `attribute` call in one form: tuples of tensors, one target per row.
+
+    Accepts what Captum accepts: a tensor or a tuple; scalar, single-row or full baselines; masks or None; a target
+    as int, list or tensor. ValueError where a target is of another form (tuples for outputs of more than two axes).
+    """
+
+    def __init__(
+        self, forward: Callable, inputs: Any, baselines: Any = None, target: Any = None, context: Any = None
+    ):
+        self.forward = forward
+        self.is_tuple = isinstance(inputs, tuple)
+        self.inputs: tuple[Tensor, ...] = inputs if self.is_tuple else (inputs,)
+        self.inputs = tuple(x.detach() for x in self.inputs)
+        self.context: tuple = () if context is None else context if isinstance(context, tuple) else (context,)
+        self.target = self._target(target)
+        given = baselines if isinstance(baselines, tuple) else (baselines,) * len(self.inputs)
+        self.baselines = tuple(self._baseline(b, x) for b, x in zip(given, self.inputs, strict=True))
+        self.rows = rows_per_pass(forward, self.inputs, self.context)
+
+    def __len__(self) -> int:
+        return len(self.inputs[0])
+
+    def _target(self, target: Any) -> Tensor | None:
+        if target is None:
+            return None
+        value = torch.as_tensor(target, device=self.inputs[0].device)
+        if value.numel() == 1:
+            return value.reshape(1).expand(len(self)).long()
+        if value.dim() != 1 or len(value) != len(self):
+            raise ValueError(
+                f"target of shape {tuple(value.shape)}: expected one number, or one per row ({len(self)})"
+            )
+        return value.long()
+
+    @staticmethod
+    def _baseline(baseline: Any, x: Tensor) -> Tensor:
+        if baseline is None:
+            return torch.zeros_like(x[:1])
+        if not isinstance(baseline, Tensor):
+            return torch.full_like(x[:1], baseline)
+        return (
+            baseline.detach().to(x.dtype)
+            if baseline.dim() == x.dim()
+            else baseline.detach()[None].to(x.dtype)
+        )
+
+    def mask(self, feature_mask: Any) -> tuple[Tensor, ...]:
+        """Masks [1 or rows, ...] numbered from 0; every element its own feature where None is given."""
+        if feature_mask is not None:
+            masks = feature_mask if isinstance(feature_mask, tuple) else (feature_mask,)
+            masks = tuple(
+                m if m.dim() == x.dim() else m[None] for m, x in zip(masks, self.inputs, strict=True)
+            )
+            first = min(int(m.min()) for m in masks)
+            return tuple(
+                (m - first).expand(len(m), *x.shape[1:]).to(x.device)
+                for m, x in zip(masks, self.inputs, strict=True)
+            )
+        masks, start = (), 0
+        for x in self.inputs:
+            masks += (torch.arange(start, start + x[0].numel(), device=x.device).reshape(1, *x.shape[1:]),)
+            start += x[0].numel()
+        return masks
+
+    def at(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None, tuple]:
+        """Inputs, target and context of the given rows (repeated as `rows` repeats them)."""
+        context = tuple(c[rows] if batched(c, self.inputs) else c for c in self.context)
+        return (
+            tuple(x[rows] for x in self.inputs),
+            None if self.target is None else self.target[rows],
+            context,
+        )
+
+    def baselines_at(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Baselines of the given rows."""
+        return tuple(b[rows] if len(b) > 1 else b.expand(len(rows), *b.shape[1:]) for b in self.baselines)
+
+    def scores(self, inputs: tuple[Tensor, ...], target: Tensor | None, context: tuple) -> Tensor:
+        """f at the target [rows], without gradients."""
+        with torch.no_grad():
+            return select(self.forward(*inputs, *context), target)
+
+    def all_scores(self, inputs: tuple[Tensor, ...] | None = None) -> Tensor:
+        """f of every row of `inputs` (of the call's own where None), in passes of a fitting size."""
+        pieces = []
+        for part in chunks(len(self), self.rows):
+            rows = torch.arange(part.start, part.stop, device=self.inputs[0].device)
+            own, target, context = self.at(rows)
+            pieces.append(
+                self.scores(own if inputs is None else tuple(x[rows] for x in inputs), target, context)
+            )
+        return torch.cat(pieces)
+
+    def baseline_scores(self) -> Tensor:
+        """f of the baseline at each row's target; one pass per distinct row where nothing else differs."""
+        if self.context or any(len(b) > 1 for b in self.baselines) or self.target is None:
+            everything = torch.arange(len(self), device=self.inputs[0].device)
+            return self.all_scores(self.baselines_at(everything))
+        with torch.no_grad():
+            outputs = self.forward(*self.baselines)
+        return select(outputs.expand(len(self), *outputs.shape[1:]), self.target)
+
+    def result(self, attributions: tuple[Tensor, ...], delta: Tensor | None = None) -> Any:
+        """In the form that was asked for: a tensor for a tensor, a tuple for a tuple; with the delta where given."""
+        formatted = attributions if self.is_tuple else attributions[0]
+        return formatted if delta is None else (formatted, delta)
+
+
+def drawn(
+    generators: Sequence[torch.Generator] | None, rows: int, draw: Callable[[torch.Generator | None], Any]
+) -> list:
+    """`draw` once per row, each with its own generator; from the global stream where there are none."""
+    return [draw(generators[i] if generators is not None else None) for i in range(rows)]
