@@ -82,32 +82,43 @@ def split_rows(
     `validation` and `test` are shares of all rows. Every class has its share of each split (one row or more).
     WrongInput where a class has fewer than 3 rows or the shares leave nothing to train on.
     """
-    if not (0 < validation < 1 and 0 < test < 1 and validation + test < 1):
-        given = f"data.validation={validation}, data.test={test}"
-        raise WrongInput(f"{given}: shares above 0 that sum to less than 1")
+    train, validated, tested = cut_rows(labels, task, seed, {"validation": validation, "test": test})
+    return train, validated, tested
+
+
+def cut_rows(labels: Tensor, task: Task, seed: int, shares: dict[str, float]) -> list[Tensor]:
+    """Row numbers of what remains and of each share that is cut off; see `split_rows`."""
+    if not all(0 < share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
+        given = ", ".join(f"data.{name}={share}" for name, share in shares.items())
+        raise WrongInput(f"{given}: shares of the rows, above 0 and together below 1")
+    if not len(labels):
+        raise WrongInput("data: there are no rows")
     groups = task.stratify(labels)
     generator = Streams(seed).generator("split")
     order = torch.randperm(len(labels), generator=generator)
     grouped = torch.zeros(len(labels), dtype=torch.long) if groups is None else torch.as_tensor(groups)
-    parts: tuple[list[Tensor], ...] = ([], [], [])
+    parts: list[list[Tensor]] = [[] for _ in range(len(shares) + 1)]
     for group, count in zip(*np.unique(grouped.numpy(), return_counts=True), strict=True):
-        if count < 3:
+        if count <= len(shares):
             what = "the table" if groups is None else f'class "{task.names[int(group)]}"'
-            raise WrongInput(f"data: {what} has {count} row(s); three splits need 3 or more of each class")
+            few = f"has {count} row{'s' * (count > 1)}"
+            raise WrongInput(
+                f"data: {what} {few}; {len(parts)} splits need {len(parts)} or more of each class"
+            )
         rows = order[grouped[order] == int(group)]
-        tested = min(max(1, round(test * count)), count - 2)
-        validated = min(max(1, round(validation * count)), count - tested - 1)
-        sizes = [int(count - tested - validated), int(validated), int(tested)]
-        for part, piece in zip(parts, rows.split(sizes), strict=True):
+        for part, piece in zip(parts, rows.split(_sizes(int(count), list(shares.values()))), strict=True):
             part.append(piece)
-    if not parts[0]:
-        raise WrongInput("data: there are no rows")
-    train, validated_rows, test_rows = (_shuffled(torch.cat(p), generator) for p in parts)
-    return train, validated_rows, test_rows
+    joined = [torch.cat(part) for part in parts]
+    return [rows[torch.randperm(len(rows), generator=generator)] for rows in joined]
 
 
-def _shuffled(rows: Tensor, generator: torch.Generator) -> Tensor:
-    return rows[torch.randperm(len(rows), generator=generator)]
+def _sizes(count: int, shares: list[float]) -> list[int]:
+    """`count` rows as what remains and one size per share, none of them 0."""
+    sizes: list[int] = []
+    for at, share in enumerate(shares):
+        most = count - sum(sizes) - (len(shares) - at)  # the later shares and the rest need a row each
+        sizes.append(min(max(1, round(share * count)), most))
+    return [count - sum(sizes), *sizes]
 
 
 class Splits(TypedDict):
@@ -152,6 +163,7 @@ __all__ = [
     "Regression",
     "Splits",
     "Task",
+    "cut_rows",
     "split_rows",
     "splits",
     "take",

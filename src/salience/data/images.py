@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..modality import Image
+from .arguments import require_whole
 from .base import Classification, Data, split_rows, splits
-from .checks import require_whole
 from .packaged import DOWNLOADS, Package
 from .scaling import standardised
 

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..modality import Tabular
 from ..randomness import Streams
+from .arguments import require_number, require_whole
 from .base import Classification, Data, split_rows, splits, take
-from .checks import require_number, require_whole
 
 OFF_ON = Classification(("off", "on"))
 L2X = "Chen, Song, Wainwright and Jordan (2018), Learning to Explain, ICML; its code's formulas"
@@ -74,7 +74,7 @@ def linear(
 
 
 def _known_weights(informative: int, correlated: int, suppressors: int, irrelevant: int) -> Tensor:
-    """Weights per column; the suppressors' take the disturbance out, so that the sum reads the signals alone."""
+    """Weights per column; those of suppressors take the disturbance out: the sum reads the signals alone."""
     of_signal = torch.arange(informative, 0, -1) / informative * (-1.0) ** torch.arange(informative)
     of_observed = of_signal.clone()
     of_observed[:suppressors] *= math.sqrt(2)

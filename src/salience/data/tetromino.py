@@ -8,8 +8,8 @@ from torch import Tensor
 from ..errors import WrongInput, nearest
 from ..modality import Image
 from ..randomness import Streams
+from .arguments import require_whole
 from .base import Classification, Data, split_rows, splits
-from .checks import require_whole
 
 SIZE = 8
 T = torch.tensor([[1.0, 0], [1, 1], [1, 0]])
@@ -41,7 +41,7 @@ def tetromino(
     `pattern`: linear (each shape at its place), multiplicative (it damps the noise there), rigid (anywhere,
     turned) or xor (both shapes; the class is whether their signs differ). `noise`: white, or smooth (so that
     other pixels correlate with the relevant ones). `strength`: share of the signal, above 0, at most 1.
-    `relevant`: the pixels of both shapes; for rigid those of the one that is there. Clark, Wilming, Haufe (2024).
+    `relevant`: the pixels of both shapes; for rigid those of the one that is there. Clark et al. (2024).
     """
     require_whole("examples", examples, 1)
     for key, value, known in (("pattern", pattern, PATTERNS), ("noise", noise, NOISES)):

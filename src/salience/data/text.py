@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..modality import Tokens
+from .arguments import require_number, require_whole
 from .base import Classification, Data, split_rows, splits
-from .checks import require_number, require_whole
 from .packaged import DOWNLOADS, Package, unpacked
 
 VADER = Package(
