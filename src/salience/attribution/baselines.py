@@ -29,7 +29,7 @@ class Baseline(ABC):
 
 
 class Blank(Baseline):
-    """What the modality calls empty: zeros in the network's space (the training mean of a table), padding for tokens."""
+    """What the modality calls empty: zeros in the network's space (a table's training mean), padding for tokens."""
 
     name = "blank"
 
@@ -74,7 +74,7 @@ class Black(Baseline):
 
 
 class Blur(Baseline):
-    """Each input with its detail smoothed away by a Gaussian; WrongInput where neighbours mean nothing (tables, tokens).
+    """Each input with its detail smoothed away by a Gaussian; WrongInput where neighbours mean nothing (tables).
 
     `sigma` is in pixels or steps; None takes an eighth of the last axis.
     """

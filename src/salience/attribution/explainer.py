@@ -7,7 +7,7 @@ Captum's `Attribution` is the only interface: whatever the class, its arguments 
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -114,7 +114,10 @@ class Explainer:
         before, start = (counter.forward_rows, counter.backward_rows), time.perf_counter()
         baselines, background = self._baselines(x)
         with guards.untouched(self.model):
-            attributions, delta = self._averaged(x, baselines, background)
+            given = baselines if background is None else background
+            attributions, delta = self.attribute(
+                x.inputs, given, x.target, x.index, x.context, x.feature_mask
+            )
         explanation = Explanation(
             **vars(x),
             attributions=attributions,
@@ -125,6 +128,7 @@ class Explainer:
             method=self.key,
             modalities=self.modalities,
             task=self.task,
+            explainer=self,
         )
         found: tuple[str, ...] = ()
         if self.guarded != "off":
@@ -154,8 +158,25 @@ class Explainer:
     ) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Attributions and convergence delta (or None) of embedded inputs, with the draws that belong to `index`.
 
-        What metrics call for perturbed copies: a copy gets the random numbers of its original.
+        What metrics call for perturbed copies: a copy gets the random numbers of its original. `baselines` are those
+        of the explanation, or its background; over that, a method that takes one baseline at a time is averaged.
         """
+        if baselines is not None and self.baseline.is_distribution and not self.takes_distribution:
+            given = [tuple(b[row : row + 1] for b in baselines) for row in range(len(baselines[0]))]
+            calls = (self._in_parts(inputs, g, target, index, context, feature_mask) for g in given)
+            return _averaged(calls, len(given))
+        return self._in_parts(inputs, baselines, target, index, context, feature_mask)
+
+    def _in_parts(
+        self,
+        inputs: tuple[Tensor, ...],
+        baselines: tuple[Tensor, ...] | None,
+        target: Tensor,
+        index: Tensor,
+        context: tuple[Tensor, ...],
+        feature_mask: tuple[Tensor, ...],
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """The same for one kind of baseline, as many examples at a time as fit."""
         pieces = []
         for part in self._parts(inputs, context):
             rows = torch.arange(part.start, part.stop, device=index.device)
@@ -278,27 +299,9 @@ class Explainer:
             embedded = tuple(
                 b.to(i.device).to(i.dtype) for b, i in zip(self.model.embed(*raw), x.inputs, strict=True)
             )
+        embedded = tuple(b.to(i.dtype) for b, i in zip(embedded, x.inputs, strict=True))
         averaged = self.takes_distribution or self.baseline.is_distribution
         return (None, embedded) if averaged else (embedded, None)
-
-    def _averaged(
-        self, x: Explicand, baselines: tuple[Tensor, ...] | None, background: tuple[Tensor, ...] | None
-    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """One call, or the average over the rows of a distribution where the method takes one baseline at a time."""
-
-        def call(given: tuple[Tensor, ...] | None) -> tuple[tuple[Tensor, ...], Tensor | None]:
-            return self.attribute(x.inputs, given, x.target, x.index, x.context, x.feature_mask)
-
-        if background is None or self.takes_distribution:
-            return call(baselines if background is None else background)
-        count = len(background[0])
-        totals: tuple[Tensor, ...] = tuple(torch.zeros_like(i) for i in x.inputs)
-        delta: Tensor | None = None
-        for row in range(count):
-            attributions, gap = call(tuple(b[row : row + 1] for b in background))
-            totals = tuple(t + a / count for t, a in zip(totals, attributions, strict=True))
-            delta = None if gap is None else gap / count + (0 if delta is None else delta)
-        return totals, delta
 
     def _change(self, x: Explicand, baselines: Any, background: Any, delta: Tensor | None) -> Tensor | None:
         """f(x) - f(baseline) where the method reports how far its sum is from it."""
@@ -333,6 +336,21 @@ def named(function: Callable) -> dict[str, inspect.Parameter]:
 def constructor_of(factory: Callable) -> dict[str, inspect.Parameter]:
     """The arguments of the class that a factory makes."""
     return named(factory.func if isinstance(factory, partial) else factory)
+
+
+def _averaged(
+    calls: Iterable[tuple[tuple[Tensor, ...], Tensor | None]], count: int
+) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    """The mean of `count` results, added up as they come so that no two are held for long."""
+    totals: tuple[Tensor, ...] | None = None
+    total_delta: Tensor | None = None
+    for attributions, delta in calls:
+        shares = tuple(a / count for a in attributions)
+        totals = shares if totals is None else tuple(t + s for t, s in zip(totals, shares, strict=True))
+        if delta is not None:
+            total_delta = delta / count if total_delta is None else total_delta + delta / count
+    assert totals is not None
+    return totals, total_delta
 
 
 def _summing(method: captum.attr.Attribution) -> captum.attr.Attribution:

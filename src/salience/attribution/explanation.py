@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -99,6 +99,8 @@ class Explanation(Explicand):
     cost: Cost = field(default_factory=Cost)
     modalities: tuple[Modality, ...] = ()
     task: Task | None = None
+    explainer: Any = field(default=None, repr=False, compare=False)
+    """The explainer that made it, for metrics that explain perturbed copies; None where it was read from disk."""
 
     def per_feature(self) -> Tensor:
         """Signed attribution per feature [examples, features], before any abs; absent features are 0."""

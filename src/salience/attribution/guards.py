@@ -20,11 +20,11 @@ RELATIVE, ABSOLUTE = 1e-3, 1e-4
 """A completeness gap above RELATIVE |f(x) - f(baseline)| + ABSOLUTE is worth a warning."""
 
 
-class Refused(WrongInput):
+class Refused(WrongInput):  # noqa: N818 - what happened to the method, as messages say it
     """A method cannot explain this network, or would only seem to."""
 
 
-class NotFinite(ArithmeticError):
+class NotFinite(ArithmeticError):  # noqa: N818
     """A result holds NaN or infinity."""
 
 

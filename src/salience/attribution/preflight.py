@@ -50,7 +50,7 @@ def _refuse_incomplete(explainer: Explainer, explanation: guards.Explanation, x:
     if bool((delta.abs() > 1e-3 * scale + 1e-6).any()):
         raise guards.Refused(
             f"attribution={explainer.key}: its attributions do not sum to f(x) - f(baseline) on this network (off by "
-            f"{delta.abs().max().item():.2g}): it has parts that DeepLift has no rule for, such as attention or LayerNorm"
+            f"{delta.abs().max().item():.2g}): parts such as attention or LayerNorm have no rule"
         )
 
 

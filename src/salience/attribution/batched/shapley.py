@@ -105,7 +105,7 @@ class ShapleyValueSampling(captum.attr.ShapleyValueSampling):
         exact: bool | str = "auto",
         generators: Sequence[torch.Generator] | None = None,
     ) -> Any:
-        """As Captum's; `antithetic` also walks every order backwards (half as many are drawn), which lowers the variance.
+        """As Captum's; `antithetic` also walks every order backwards (half as many drawn): less variance.
 
         `exact`: "auto" enumerates all coalitions where that takes less than five times the rows of the orders.
         """

@@ -104,7 +104,7 @@ def constrained_fit(game: Game, shown: Tensor) -> Tensor:
     gram = centred.transpose(1, 2) @ centred
     right = centred.transpose(1, 2) @ residual[..., None]
     # The even direction is missing from the space on purpose: filling it in makes the matrix regular without
-    # changing the solution, which has no part in that direction; so does 1 on the diagonal for those that are no players.
+    # changing the solution, which has no part in it; so does 1 on the diagonal for those that are no players.
     filled = gram + players[:, :, None] * players[:, None] / count[:, None] + torch.diag_embed(1 - players)
     deviation = _solve(filled, right)[..., 0] * players
     deviation = deviation - (deviation.sum(1, keepdim=True) / count) * players
