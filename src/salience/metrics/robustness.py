@@ -1,0 +1,244 @@
+"""Robustness: how much attributions change when inputs hardly do.
+
+Noise is uniform within +-`radius` on every element of the present features, in the space that the network
+reads (standardised columns, embeddings), and drawn per example: the same for all methods. A method that
+draws random numbers draws the same ones again for a perturbed copy, so its own noise is not counted. A map
+that ignores the input is perfectly robust: read these together with faithfulness.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from ..attribution.explanation import shown_elements
+from .base import Explanation, Measurement, Metric, Reference, Streams, judged
+
+if TYPE_CHECKING:
+    from ..attribution.explainer import Explainer
+
+FROM_ZERO = (0.0, float("inf"))
+
+
+@dataclass(frozen=True)
+class Sensitivity(Metric):
+    """Largest relative change of the attributions under small noise (max-sensitivity).
+
+    max_d ||a(x + d) - a(x)|| / ||a(x)|| over `samples` draws, Euclidean norms over features. Undefined
+    where all attributions are 0. Range [0, inf); lower is better, best 0. Yeh et al. 2019.
+    """
+
+    streams: Streams
+    radius: float = 0.02
+    samples: int = 10
+
+    higher_is_better: ClassVar[bool] = False
+    best: ClassVar[float | None] = 0.0
+    range: ClassVar[tuple[float, float]] = FROM_ZERO
+
+    def __post_init__(self) -> None:
+        self.check_counts("samples")
+        self.check_positive("radius")
+
+    def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
+        changes = _relative_changes(explainer, explanation, self.streams, self.radius, self.samples)
+        return judged(explanation, changes.amax(1))
+
+
+@dataclass(frozen=True)
+class AverageSensitivity(Metric):
+    """Mean relative change of the attributions under small noise.
+
+    mean_d ||a(x + d) - a(x)|| / ||a(x)|| over the same draws as `sensitivity`, Euclidean norms over
+    features. Undefined where all attributions are 0. Range [0, inf); lower is better, best 0. Yeh et al.
+    2019; Bhatt et al. 2020.
+    """
+
+    streams: Streams
+    radius: float = 0.02
+    samples: int = 10
+
+    higher_is_better: ClassVar[bool] = False
+    best: ClassVar[float | None] = 0.0
+    range: ClassVar[tuple[float, float]] = FROM_ZERO
+
+    def __post_init__(self) -> None:
+        self.check_counts("samples")
+        self.check_positive("radius")
+
+    def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
+        changes = _relative_changes(explainer, explanation, self.streams, self.radius, self.samples)
+        return judged(explanation, changes.mean(1))
+
+
+@dataclass(frozen=True)
+class LocalLipschitz(Metric):
+    """Largest change of the attributions per change of the input.
+
+    max_d ||a(x + d)/s - a(x)/s|| / ||d|| over `samples` draws, s = ||a(x)||, so that the scale of
+    attributions does not count. Undefined where all attributions are 0. Range [0, inf); lower is better,
+    best 0. Alvarez-Melis and Jaakkola 2018.
+    """
+
+    streams: Streams
+    radius: float = 0.1
+    samples: int = 10
+
+    higher_is_better: ClassVar[bool] = False
+    best: ClassVar[float | None] = 0.0
+    range: ClassVar[tuple[float, float]] = FROM_ZERO
+
+    def __post_init__(self) -> None:
+        self.check_counts("samples")
+        self.check_positive("radius")
+
+    def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
+        size = _size(explanation.per_feature())
+        ratios = []
+        for noisy in neighbours(explanation, self.streams, self.key, self.radius, self.samples):
+            moved = explained_again(explainer, explanation, noisy)
+            distance = _flat([n - x for n, x in zip(noisy, explanation.inputs, strict=True)]).norm(dim=1)
+            ratios.append((moved - explanation.per_feature()).double().norm(dim=1) / size / distance)
+        return judged(explanation, torch.stack(ratios, 1).amax(1))
+
+
+@dataclass(frozen=True)
+class RelativeInputStability(Metric):
+    """Largest relative change of the attributions per relative change of the input.
+
+    max_d ||(a(x + d) - a(x)) / a(x)|| / ||d / x||, element by element; zeros below the line count as
+    `floor` of the largest entry. Heavy-tailed where attributions are near 0: read the median. Range [0,
+    inf); lower is better, best 0. Agarwal et al. 2022 (who keep only draws with an unchanged prediction;
+    here the target is fixed).
+    """
+
+    streams: Streams
+    radius: float = 0.02
+    samples: int = 10
+    floor: float = 1e-3
+
+    higher_is_better: ClassVar[bool] = False
+    best: ClassVar[float | None] = 0.0
+    range: ClassVar[tuple[float, float]] = FROM_ZERO
+
+    def __post_init__(self) -> None:
+        self.check_counts("samples")
+        self.check_positive("radius")
+        self.check_shares("floor")
+
+    def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
+        here, start = explanation.per_feature().double(), _present(explanation, explanation.inputs)
+        ratios = []
+        for noisy in neighbours(explanation, self.streams, self.key, self.radius, self.samples):
+            moved = explained_again(explainer, explanation, noisy).double()
+            distance = _relative(_present(explanation, noisy), start, self.floor)
+            ratios.append(_relative(moved, here, self.floor) / distance)
+        return judged(explanation, torch.stack(ratios, 1).amax(1))
+
+
+@dataclass(frozen=True)
+class RelativeOutputStability(Metric):
+    """Largest relative change of the attributions per change of the network's outputs.
+
+    max_d ||(a(x + d) - a(x)) / a(x)|| / ||h(x + d) - h(x)||, h all outputs in the run's output space
+    (logits unless output=probability), differences of h below 1e-6 count as 1e-6; zeros of a(x) count as
+    `floor` of its largest entry. Heavy-tailed: read the median. Range [0, inf); lower is better, best 0.
+    Agarwal et al. 2022.
+    """
+
+    streams: Streams
+    radius: float = 0.02
+    samples: int = 10
+    floor: float = 1e-3
+
+    higher_is_better: ClassVar[bool] = False
+    best: ClassVar[float | None] = 0.0
+    range: ClassVar[tuple[float, float]] = FROM_ZERO
+
+    def __post_init__(self) -> None:
+        self.check_counts("samples")
+        self.check_positive("radius")
+        self.check_shares("floor")
+
+    def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
+        here = explanation.per_feature().double()
+        with torch.no_grad():
+            outputs = explainer.model(*explanation.inputs, *explanation.context)
+        ratios = []
+        for noisy in neighbours(explanation, self.streams, self.key, self.radius, self.samples):
+            moved = explained_again(explainer, explanation, noisy).double()
+            with torch.no_grad():
+                shift = (explainer.model(*noisy, *explanation.context) - outputs).double().norm(dim=1)
+            ratios.append(_relative(moved, here, self.floor) / shift.clamp(min=1e-6))
+        return judged(explanation, torch.stack(ratios, 1).amax(1))
+
+
+def neighbours(
+    explanation: Explanation, streams: Streams, purpose: str, radius: float, samples: int
+) -> Iterator[tuple[Tensor, ...]]:
+    """`samples` noisy copies of the whole batch, one after the other, so that memory does not grow with them.
+
+    Each has the examples of the original batch, so that a method that looks at its batch sees the same
+    mates again.
+    """
+    generators = [streams.generator(purpose, i) for i in explanation.index.tolist()]
+    here = _flat(shown_elements(explanation.present, explanation.feature_mask))
+    counts = here.sum(1).tolist()
+    sizes = [x[0].numel() for x in explanation.inputs]
+    for _ in range(samples):
+        draws = [torch.rand(n, generator=g) for n, g in zip(counts, generators, strict=True)]
+        noise = torch.zeros(here.shape, dtype=explanation.inputs[0].dtype, device=here.device)
+        noise[here] = ((2 * torch.cat(draws) - 1) * radius).to(noise)
+        pieces = zip(explanation.inputs, noise.split(sizes, 1), strict=True)
+        yield tuple(x + piece.reshape(x.shape) for x, piece in pieces)
+
+
+def explained_again(explainer: "Explainer", explanation: Explanation, inputs: tuple[Tensor, ...]) -> Tensor:
+    """What the method says of other inputs of the same examples, per feature [examples, features]."""
+    attributions, _ = explainer.attribute(
+        inputs,
+        explanation.baselines if explanation.background is None else explanation.background,
+        explanation.target,
+        explanation.index,
+        explanation.context,
+        explanation.feature_mask,
+    )
+    return replace(explanation, attributions=tuple(a.detach() for a in attributions)).per_feature()
+
+
+def _relative_changes(
+    explainer: "Explainer", explanation: Explanation, streams: Streams, radius: float, samples: int
+) -> Tensor:
+    """||a(x + d) - a(x)|| / ||a(x)|| for every draw [examples, samples]."""
+    here = explanation.per_feature()
+    copies = neighbours(explanation, streams, "sensitivity", radius, samples)
+    changes = [
+        (explained_again(explainer, explanation, noisy) - here).double().norm(dim=1) for noisy in copies
+    ]
+    return torch.stack(changes, 1) / _size(here)[:, None]
+
+
+def _size(attributions: Tensor) -> Tensor:
+    """The Euclidean norm [examples]; nan where it is 0 and nothing can be relative to it."""
+    size = attributions.double().norm(dim=1)
+    return size.masked_fill(size == 0, torch.nan)
+
+
+def _relative(moved: Tensor, start: Tensor, floor: float) -> Tensor:
+    """||(moved - start) / start|| [rows], entries of `start` kept away from 0; nan where all are 0."""
+    least = floor * start.abs().amax(1, keepdim=True)
+    below = start.abs().maximum(least.masked_fill(least == 0, torch.nan))
+    return ((moved - start) / below).norm(dim=1)
+
+
+def _flat(values: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
+    """All elements of all modalities [examples, elements]."""
+    return torch.cat([v.reshape(len(v), -1) for v in values], 1)
+
+
+def _present(explanation: Explanation, inputs: tuple[Tensor, ...]) -> Tensor:
+    """The elements of the present features, 0 elsewhere [examples, elements] in float64."""
+    here = _flat(shown_elements(explanation.present, explanation.feature_mask))
+    return _flat(inputs).double().masked_fill(~here, 0.0)
