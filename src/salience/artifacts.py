@@ -3,7 +3,7 @@
 import os
 import secrets
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,11 @@ from . import environment, files, formats, shards
 from .attribution.explanation import Explanation, Explicand
 from .data.base import Examples, Task
 from .errors import WrongInput
-from .figures.curves import Band, Moments
+from .figures import INDEX
+from .figures.curves import Band
 from .metrics.base import Reference
+from .modality import Modality
+from .scorebook import Scorebook
 
 SHARD = 1024
 """Examples in one file of `examples/` and `attributions/`; the last shard holds what is left."""
@@ -38,8 +41,7 @@ class RunFolder:
     def __init__(self, path: Path | str):
         self.path = Path(path)
         self._started = _now()
-        self._scores: dict[tuple[str, str], list[tuple[np.ndarray | None, np.ndarray]]] = {}
-        self._curves: dict[tuple[str, str], tuple[files.Growing, Moments]] = {}
+        self._book = Scorebook()
 
     @classmethod
     def create(cls, root: Path | str, model: str, data: str) -> "RunFolder":
@@ -85,6 +87,12 @@ class RunFolder:
         """Versions, hardware, git commit, threads and seed; never an environment variable."""
         place = environment.describe(str(device))
         formats.write_json(self.path / ENVIRONMENT, {"seed": seed, "device": str(device)} | place)
+
+    def fail(self, error: BaseException) -> None:
+        """The run ended with `error`: one line in the status, the whole traceback in the log."""
+        stage = self.json(STATUS).get("stage")
+        self.log("".join(traceback.format_exception(error)))
+        self.set_status("failed", stage, error)
 
     def log(self, text: str) -> None:
         """Add to the log, with the time."""
@@ -151,52 +159,25 @@ class RunFolder:
 
         Only the scores stay in memory; curves [examples, steps] go to disk as they come.
         """
-        values = torch.as_tensor(scores).detach().double().cpu().reshape(-1).numpy()
         rows = None if index is None else index.cpu().numpy()
-        self._scores.setdefault((method, metric), []).append((rows, values))
+        self._book.add(method, metric, rows, _numbers(torch.as_tensor(scores)).reshape(-1))
         if curve is not None and rows is not None:
-            self._add_curve(method, metric, rows, curve.detach().double().cpu().numpy(), at)
-
-    def _add_curve(
-        self, method: str, metric: str, rows: np.ndarray, curve: np.ndarray, at: Tensor | None
-    ) -> None:
-        steps = np.linspace(0, 1, curve.shape[1]) if at is None else at.double().cpu().numpy()
-        if (method, metric) not in self._curves:
             path = self._new("curves", folder_name(method), f"{folder_name(metric)}.csv")
-            self._curves[method, metric] = files.Growing(path), Moments(steps)
-            self._curves[method, metric][0].write(formats.csv_text([["example", *steps.tolist()]]))
-        growing, moments = self._curves[method, metric]
-        growing.write(
-            formats.csv_text([i, *row] for i, row in zip(rows.tolist(), curve.tolist(), strict=True))
-        )
-        moments.add(steps, curve)
+            steps = np.linspace(0, 1, curve.shape[1]) if at is None else _numbers(at)
+            self._book.add_curves(method, metric, path, rows, _numbers(curve), steps)
 
     def scores(self, method: str, metric: str) -> np.ndarray:
         """All scores that were added so far [examples], in the order in which they came."""
-        return np.concatenate([values for _, values in self._scores[method, metric]])
+        return self._book.scores(method, metric)
 
     def curve_bands(self) -> dict[str, dict[str, Band]]:
         """Mean curves with 95 % bands, by metric and method."""
-        bands: dict[str, dict[str, Band]] = {}
-        for (method, metric), (_, moments) in self._curves.items():
-            bands.setdefault(metric, {})[method] = moments.band()
-        return bands
-
-    def _save_scores(self) -> None:
-        rows = (
-            [method, metric, "" if index is None else int(index[i]), float(value)]
-            for (method, metric), parts in self._scores.items()
-            for index, values in parts
-            for i, value in enumerate(values)
-        )
-        formats.write_csv(self.path / SCORES, ["method", "metric", "example", "score"], rows)
-        for growing, _ in self._curves.values():
-            if growing.part.exists():
-                growing.finish()
+        return self._book.bands()
 
     def save_summary(self, summary: dict[str, Any]) -> None:
         """The means (DESIGN section 4); the scores and curves they come from are written first."""
-        self._save_scores()
+        formats.write_csv(self.path / SCORES, ["method", "metric", "example", "score"], self._book.rows())
+        self._book.finish()
         formats.write_json(self.path / SUMMARY, summary)
 
     def finish(self) -> None:
@@ -232,14 +213,46 @@ class RunFolder:
         """How many examples each shard holds, from the headers alone."""
         return [formats.tensor_length(self.file("examples", _shard_name(n)), "index") for n in self.shards()]
 
+    def methods(self) -> list[str]:
+        """The methods and controls that the summary has, in their order."""
+        return list(self.summary()["methods"])
+
+    def summary(self) -> dict[str, Any]:
+        """The means of all scores, and what the network reached."""
+        return self.json(SUMMARY)
+
+    def explanations(
+        self, method: str, modalities: tuple[Modality, ...] = (), task: Task | None = None
+    ) -> shards.Stored:
+        """What is stored of one method, read shard by shard."""
+        return shards.Stored(self, method, modalities, task)
+
+    def history(self) -> list[dict[str, str]]:
+        """One row per epoch; empty where nothing was trained."""
+        return list(formats.csv_rows(self.file(HISTORY)))
+
+    def predictions(self, index: Collection[int]) -> dict[int, dict[str, str]]:
+        """The rows of some examples, by their row in the split."""
+        wanted = {str(i) for i in index}
+        rows = formats.csv_rows(self.file(PREDICTIONS))
+        return {int(row["example"]): row for row in rows if row["example"] in wanted}
+
     def curve_files(self) -> dict[tuple[str, str], Path]:
         """The curves that were kept, by folder name of method and metric."""
         found = sorted((self.path / "curves").glob("*/[!.]*.csv"))
         return {(p.parent.name, p.stem): p for p in found}
 
-    def figures(self) -> list[Path]:
-        """The figures as PNG files, by name."""
-        return sorted((self.path / FIGURES).glob("[!.]*.png"))
+    @property
+    def figures(self) -> Path:
+        """Where the figures lie."""
+        return self.path / FIGURES
+
+    def drawn(self) -> list[tuple[Path, str, str]]:
+        """File, title and alternative text of every figure."""
+        if not (self.figures / INDEX).is_file():
+            return []
+        entries = formats.read_json(self.file(FIGURES, INDEX))
+        return [(self.file(FIGURES, e["file"]), e["title"], e["alt"]) for e in entries]
 
     # -- writing -------------------------------------------------------------------------------------------
 
@@ -264,6 +277,10 @@ def _predictions(labels: Tensor, outputs: Tensor, task: Task) -> tuple[list[str]
 
 def _voucher(path: Path) -> dict[str, Any]:
     return {"size": path.stat().st_size, "sha256": files.sha256(path)}
+
+
+def _numbers(values: Tensor) -> np.ndarray:
+    return values.detach().double().cpu().numpy()
 
 
 def _now() -> str:

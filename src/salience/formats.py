@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -61,6 +61,13 @@ def csv_text(rows: Iterable[Sequence[Any]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(map(_cells, rows))
     return text.getvalue()
+
+
+def csv_rows(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a table as text, one at a time, without the quotes that `write_csv` adds."""
+    with open(path, newline="", encoding="utf-8") as opened:
+        for row in csv.DictReader(opened):
+            yield {unquoted(name): unquoted(value) for name, value in row.items()}
 
 
 def _cells(row: Sequence[Any]) -> list[Any]:

@@ -1,13 +1,16 @@
 """Explicands and explanations as named tensors and text, and back: the content of one shard on disk."""
 
-from dataclasses import fields
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from .attribution.explanation import Explanation, Explicand
+from .attribution.explanation import Cost, Explanation, Explicand
+from .data.task import Task
 from .metrics.base import Reference
+from .modality import Modality
 
 Shard = tuple[dict[str, Tensor], dict[str, str]]
 """Tensors by name, and metadata."""
@@ -46,6 +49,7 @@ def to_examples(shard: Shard) -> tuple[Explicand, Reference]:
 def from_explanation(explanation: Explanation, reference: Reference) -> Shard:
     """What is a method's own; baselines only where they are not the reference."""
     tensors = {f"attributions.{i}": t for i, t in enumerate(explanation.attributions)}
+    tensors |= {f"background.{i}": t for i, t in enumerate(explanation.background or ())}
     if explanation.convergence_delta is not None:
         tensors["convergence_delta"] = explanation.convergence_delta
     kind = "none"
@@ -65,9 +69,76 @@ def to_explanation(shard: Shard, explicand: Explicand, reference: Reference, **k
         attributions=_group(tensors, "attributions"),
         convergence_delta=tensors.get("convergence_delta"),
         baselines=baselines[metadata["baselines"]],
+        background=_group(tensors, "background") or None,
         reduce="mean" if metadata["reduce"] == "mean" else "sum",
         **known,
     )
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The explanations of one method on disk: a sequence of examples, in memory one shard at a time."""
+
+    folder: Any
+    """The run folder: it knows the names."""
+    method: str
+    modalities: tuple[Modality, ...] = ()
+    task: Task | None = None
+    warnings: tuple[str, ...] = ()
+    cost: Cost = field(default_factory=Cost)
+
+    def __len__(self) -> int:
+        return sum(self.folder.lengths())
+
+    def __iter__(self) -> Iterator[Explanation]:
+        """The shards, one after the other."""
+        return (self.shard(number) for number in self.folder.shards())
+
+    def __getitem__(self, example: int) -> Explanation:
+        """One example (0 is the first that was explained) as an explanation of its own."""
+        left = example + len(self) if example < 0 else example
+        for number, length in zip(self.folder.shards(), self.folder.lengths(), strict=True):
+            if 0 <= left < length:
+                return cast(Explanation, self.shard(number).rows(slice(left, left + 1)))
+            left -= length
+        raise IndexError(f"example {example} of {len(self)}")
+
+    def shard(self, number: int) -> Explanation:
+        """One shard as a whole."""
+        known = {
+            "modalities": self.modalities,
+            "task": self.task,
+            "warnings": self.warnings,
+            "cost": self.cost,
+        }
+        return self.folder.read_attributions(self.method, number, **known)
+
+    def load(self) -> Explanation:
+        """All examples in memory."""
+        return joined(list(self))
+
+    def show(self, example: int = 0):
+        """A figure of one example."""
+        return self[example].show()
+
+    def _repr_html_(self) -> str:
+        return self.shard(self.folder.shards()[0])._repr_html_() if len(self) else "nothing explained"
+
+
+def joined(parts: Sequence[Explanation]) -> Explanation:
+    """Shards one after the other; what all examples share (masks, common baselines) stays as it is."""
+    first = parts[0]
+    names = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor | tuple)]
+    return replace(first, **{name: _joined([getattr(p, name) for p in parts], parts) for name in names})
+
+
+def _joined(values: Sequence[Any], parts: Sequence[Explanation]) -> Any:
+    if isinstance(values[0], tuple):
+        return tuple(_joined(column, parts) for column in zip(*values, strict=True))
+    if not isinstance(values[0], Tensor):
+        return values[0]
+    aligned = all(len(value) == len(part) for value, part in zip(values, parts, strict=True))
+    return torch.cat(list(values)) if aligned else values[0]
 
 
 def _group(tensors: dict[str, Tensor], name: str) -> tuple[Tensor, ...]:
