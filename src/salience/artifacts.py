@@ -22,6 +22,7 @@ from .figures.curves import Band
 from .metrics.base import Reference
 from .modality import Modality
 from .scorebook import Scorebook
+from .shards import Stored
 
 SHARD = 1024
 """Examples in one file of `examples/` and `attributions/`; the last shard holds what is left."""
@@ -223,9 +224,9 @@ class RunFolder:
 
     def explanations(
         self, method: str, modalities: tuple[Modality, ...] = (), task: Task | None = None
-    ) -> shards.Stored:
+    ) -> Stored:
         """What is stored of one method, read shard by shard."""
-        return shards.Stored(self, method, modalities, task)
+        return Stored(self, method, modalities, task)
 
     def history(self) -> list[dict[str, str]]:
         """One row per epoch; empty where nothing was trained."""
