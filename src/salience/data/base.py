@@ -101,7 +101,7 @@ def cut_rows(labels: Tensor, task: Task, seed: int, shares: dict[str, float]) ->
     for group, count in zip(*np.unique(grouped.numpy(), return_counts=True), strict=True):
         if count <= len(shares):
             what = "the table" if groups is None else f'class "{task.names[int(group)]}"'
-            few = f"has {count} row{'s' * (count > 1)}"
+            few = "has 1 row" if count == 1 else f"has {count} rows"
             raise WrongInput(
                 f"data: {what} {few}; {len(parts)} splits need {len(parts)} or more of each class"
             )

@@ -56,6 +56,14 @@ class Task(ABC):
     def target(self, outputs: Tensor, labels: Tensor, choice: str | int) -> Tensor:
         """Which output is explained for each example [examples]; WrongInput where `choice` names none."""
 
+    def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Which predictions are correct, bool [examples]; WrongInput where that is no yes or no."""
+        raise WrongInput("only: these outputs are numbers, which are not right or wrong; use only=all")
+
+    def class_number(self, choice: str | int) -> int:
+        """The number of the class given by number or name; WrongInput where there is none."""
+        raise WrongInput(f"only={choice}: these outputs are numbers and have no classes; use only=all")
+
     def stratify(self, labels: Tensor) -> np.ndarray | None:
         """Groups that every split should hold in equal shares; None where there are none."""
         return None
@@ -124,8 +132,10 @@ class Classification(Task):
             return labels
         return torch.full_like(labels, self.class_number(choice))
 
+    def right(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return self.predictions(outputs) == labels
+
     def class_number(self, choice: str | int) -> int:
-        """The number of the class given by number or name; WrongInput where there is none."""
         if choice in self.names:
             return self.names.index(str(choice))
         if str(choice).isdigit() and int(choice) < len(self.names):
