@@ -183,9 +183,10 @@ class MedianRank(Metric):
 class Aup(Metric):
     """Mean precision over all thresholds on |attributions| scaled to [0, 1] (area under precision).
 
-    The integral of P(t) from 0 to 1 (trapezoids between the sizes that occur). Always 1 where irrelevant
-    features get exactly 0; undefined where all sizes are equal. Range [0, 1]; higher is better, best 1; a
-    random map has about k/n. Crabbe and van der Schaar 2021 (Dynamask).
+    The exact integral of P(t) from 0 to 1 (trapezoids, as others take them, would keep a true map with
+    zeros from 1). Always 1 where irrelevant features get exactly 0; undefined where all sizes are equal.
+    Range [0, 1]; higher is better, best 1; a random map has about k/n. Crabbe and van der Schaar 2021
+    (Dynamask).
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -201,8 +202,8 @@ class Aup(Metric):
 class Aur(Metric):
     """Mean recall over all thresholds on |attributions| scaled to [0, 1] (area under recall).
 
-    The integral of R(t) from 0 to 1 (trapezoids): close to the mean scaled size of the relevant features,
-    so it judges how saturated a map is rather than its order. Undefined where all sizes are equal. Range
+    The exact integral of R(t) from 0 to 1, which is the mean scaled size of the relevant features: it
+    judges how saturated a map is rather than its order. Undefined where all sizes are equal. Range
     [0, 1]; higher is better, best 1; a random map has about 0.5. Crabbe and van der Schaar 2021 (Dynamask).
     """
 
@@ -213,9 +214,7 @@ class Aur(Metric):
 
     def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
         truth = Truth.of(explanation, self)
-        return judged(
-            explanation, truth.where_defined(truth.area(truth.hits_from() / truth.num_relevant[:, None]))
-        )
+        return judged(explanation, truth.where_defined(truth.mean_over_relevant(truth.scaled())))
 
 
 class MaskInformation(Metric):

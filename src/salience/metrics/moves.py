@@ -75,9 +75,10 @@ class Cpp(Metric):
 class Monotonicity(Metric):
     """Whether the score never falls while features are shown, those with the smallest |attribution| first.
 
-    1 where f is non-decreasing over the steps, else 0. A feature that speaks against the target makes it 0
-    for every method: compare, do not read alone. Logits unless output=probability. Range {0, 1}; higher is
-    better, best 1. Luss et al. 2019; Arya et al. 2019 (AIX360).
+    1 where f is non-decreasing over the steps, else 0. It says more about the function than about the map:
+    where f is a sum, every order gives the same answer, and one feature that speaks against the target
+    makes it 0. Logits unless output=probability. Range {0, 1}; higher is better, best 1. Luss et al. 2019;
+    Arya et al. 2019 (AIX360).
     """
 
     streams: Streams

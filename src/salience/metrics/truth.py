@@ -69,13 +69,14 @@ class Truth:
         return (self.size - low) / (high - low).masked_fill(high <= low, torch.nan)
 
     def area(self, heights: Tensor) -> Tensor:
-        """The integral over thresholds from 0 to 1 of `heights`, which are given at each feature's size."""
+        """The exact integral over thresholds t from 0 to 1 of a step function, given at each feature's size."""
         scaled = self.scaled().masked_fill(~self.present, torch.inf)
         order = scaled.argsort(1)
-        at = scaled.gather(1, order)
-        width = at.diff(dim=1).masked_fill(~self.present.gather(1, order)[:, 1:], 0.0)
-        middle = heights.gather(1, order).double().unfold(1, 2, 1).mean(-1)
-        return (width * middle).sum(1).masked_fill(self.scaled().isnan().any(1), torch.nan)
+        width = scaled.gather(1, order).diff(dim=1).masked_fill(~self.present.gather(1, order)[:, 1:], 0.0)
+        area = (width * heights.gather(1, order)[:, 1:]).sum(
+            1
+        )  # up to a size, what is at least as large counts
+        return area.masked_fill(self.scaled().isnan().any(1), torch.nan)
 
     def mean_over_relevant(self, values: Tensor) -> Tensor:
         """The mean of `values` over the relevant features [examples]."""
