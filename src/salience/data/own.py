@@ -127,10 +127,10 @@ def _numbers(frame: "pd.DataFrame", columns: Sequence[Any], name: str) -> None:
             if len(present) > FEW_VALUES and pd.api.types.is_integer_dtype(values) and values.is_unique:
                 hint = f"differs in every row; a row number? data.drop=[{column}]"
                 warnings.warn(f"data: column {column} {hint}", stacklevel=3)
-            elif present.nunique() <= 1:
+            elif not len(present) or present.min() == present.max():
                 warnings.warn(f"data: column {column} is the same in every row", stacklevel=3)
             continue
-        text = present.astype(str)
+        text = present.drop_duplicates().astype(str)
         if len(text) and text.str.fullmatch(DATE).mean() > 0.5:
             raise WrongInput(
                 f'data: column {column} holds dates ("{text.iloc[0]}"), which are neither numbers nor categories; '
