@@ -113,11 +113,8 @@ class Explainer:
         counter = self.model.counter
         before, start = (counter.forward_rows, counter.backward_rows), time.perf_counter()
         baselines, background = self._baselines(x)
-        with guards.untouched(self.model):
-            given = baselines if background is None else background
-            attributions, delta = self.attribute(
-                x.inputs, given, x.target, x.index, x.context, x.feature_mask
-            )
+        given = baselines if background is None else background
+        attributions, delta = self.attribute(x.inputs, given, x.target, x.index, x.context, x.feature_mask)
         explanation = Explanation(
             **vars(x),
             attributions=attributions,
@@ -161,11 +158,12 @@ class Explainer:
         What metrics call for perturbed copies: a copy gets the random numbers of its original. `baselines` are those
         of the explanation, or its background; over that, a method that takes one baseline at a time is averaged.
         """
-        if baselines is not None and self.baseline.is_distribution and not self.takes_distribution:
+        with guards.untouched(self.model):
+            if baselines is None or self.takes_distribution or not self.baseline.is_distribution:
+                return self._in_parts(inputs, baselines, target, index, context, feature_mask)
             given = [tuple(b[row : row + 1] for b in baselines) for row in range(len(baselines[0]))]
             calls = (self._in_parts(inputs, g, target, index, context, feature_mask) for g in given)
             return _averaged(calls, len(given))
-        return self._in_parts(inputs, baselines, target, index, context, feature_mask)
 
     def _in_parts(
         self,
