@@ -60,7 +60,7 @@ def test_a_large_share_leaves_a_row_to_each_other_split():
         (torch.tensor([], dtype=torch.long), {}, "data: there are no rows"),
         (LABELS, {"test": 0}, "data.validation=0.15, data.test=0: shares of the rows, above 0"),
         (LABELS, {"test": 0.9}, "data.validation=0.15, data.test=0.9: shares of the rows"),
-        (LABELS, {"validation": -0.1}, "data.validation=-0.1, data.test=0.25: shares of the rows"),
+        (LABELS, {"validation": -0.1}, "data.validation=-0.1: a number from 0 to 1"),
     ],
 )
 def test_impossible_splits_are_refused(labels, shares, line):

@@ -83,6 +83,11 @@ def test_columns_may_be_dropped_or_be_categories(own):
     data = own(drop=["size"], categorical=["age"])
     assert data.modalities[0].group_names == ("age", "colour")
     assert data.modalities[0].columns[:3] == ("age=20", "age=21", "age=22")
+    assert own(drop="size").modalities[0].group_names == ("age", "colour")
+
+
+def test_columns_may_be_called_by_numbers(own):
+    assert own(text(header="0,1,2,3"), target=3, drop=1).modalities[0].columns == ("0", "2")
 
 
 def test_a_table_of_numbers_alone_has_no_groups(own):
@@ -168,6 +173,7 @@ MISTAKES = {
         {},
         'data: class "maybe" has 1 row; 3 splits need 3 or more of each class',
     ),
+    "no share": (None, {"test": "half"}, "data.test=half: a number from 0 to 1"),
     "no test rows": (None, {"test": 0}, "data.validation=0.15, data.test=0: shares of the rows"),
     "dates": (
         text([(f"2024-01-{i % 28 + 1:02d}", *r[1:]) for i, r in enumerate(ROWS)]),

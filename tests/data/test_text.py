@@ -8,7 +8,8 @@ import torch
 from salience.data.text import (
     CORPUS,
     LEXICON,
-    VADER,
+    SOURCE,
+    WHEEL,
     _lexicon,
     _sentences,
     encode,
@@ -84,7 +85,7 @@ def test_padding_start_and_present_agree(data):
 
 @pytest.mark.network
 def test_every_rating_is_that_of_the_word_in_the_lexicon(data, downloads):
-    lexicon = _lexicon(VADER.member(*LEXICON, downloads))
+    lexicon = _lexicon(WHEEL.member(*LEXICON, downloads))
     examples, modality = data.test, data.modalities[0]
     assert examples.ratings.shape == examples.inputs[0].shape
     rated = ~examples.ratings.isnan()
@@ -106,7 +107,7 @@ def test_rated_words_tell_the_class(data):
 
 @pytest.mark.network
 def test_no_sentence_is_there_twice(downloads):
-    sentences, scores = _sentences(VADER.member(*CORPUS, downloads), "tweets", threshold=0.5)
+    sentences, scores = _sentences(SOURCE.member(*CORPUS, downloads), "tweets", threshold=0.5)
     assert len(sentences) == len(set(sentences)) == len(scores) > 3000
     assert scores.abs().min() > 0.5
     assert not any("&amp;" in s or "\t" in s for s in sentences)

@@ -11,6 +11,7 @@ from torch import Tensor
 from ..errors import WrongInput
 from ..modality import Modality
 from ..randomness import Streams
+from .arguments import require_number
 from .task import Classification, Regression, Task
 
 
@@ -88,6 +89,8 @@ def split_rows(
 
 def cut_rows(labels: Tensor, task: Task, seed: int, shares: dict[str, float]) -> list[Tensor]:
     """Row numbers of what remains and of each share that is cut off; see `split_rows`."""
+    for name, share in shares.items():
+        require_number(name, share, 0, 1)
     if not all(0 < share < 1 for share in shares.values()) or sum(shares.values()) >= 1:
         given = ", ".join(f"data.{name}={share}" for name, share in shares.items())
         raise WrongInput(f"{given}: shares of the rows, above 0 and together below 1")

@@ -30,11 +30,11 @@ def csv(
     path: str,
     target: str,
     seed: int = 0,
-    drop: Sequence[str] = (),
-    categorical: Sequence[str] = (),
+    drop: str | Sequence[str] = (),
+    categorical: str | Sequence[str] = (),
     units: Mapping[str, str] | None = None,
     missing: str = "error",
-    na_values: Sequence[str] = (),
+    na_values: str | Sequence[str] = (),
     task: str = "auto",
     validation: float = 0.15,
     test: float = 0.25,
@@ -47,14 +47,11 @@ def csv(
     """
     _choice("missing", missing, MISSING)
     _choice("task", task, TASKS)
-    frame = _read(Path(path), na_values)
-    name = Path(path).name
-    for key, columns in (
-        ("target", [target]),
-        ("drop", drop),
-        ("categorical", categorical),
-        ("units", units or {}),
-    ):
+    drop, categorical, na_values = (_several(v) for v in (drop, categorical, na_values))
+    target, units = str(target), dict(units or {})  # YAML reads a column called 0 as a number
+    frame, name = _read(Path(path), na_values), Path(path).name
+    named = {"target": [target], "drop": drop, "categorical": categorical, "units": list(units)}
+    for key, columns in named.items():
         for column in columns:
             _existing(key, column, frame, name)
     frame = frame.drop(columns=[c for c in drop if c != target])
@@ -66,14 +63,19 @@ def csv(
     rows = split_rows(labels, kind, seed, validation, test)
     if scaled:
         labels, mean, scale = standardised(labels, rows[0])
-        kind = Regression(kind.names, ((units or {}).get(target, ""),), mean, scale)
-    modality, inputs = mixed_table(frame, _levels(frame, categorical), rows[0], units or {}, "table")
+        kind = Regression(kind.names, (units.get(target, ""),), mean, scale)
+    modality, inputs = mixed_table(frame, _levels(frame, categorical), rows[0], units, "table")
     return Data((modality,), kind, **splits(rows, (inputs,), labels), title=name, source="your own file")
 
 
 def _choice(key: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise WrongInput(f"data.{key}={value}: one of {', '.join(allowed)}.{nearest(value, allowed)}")
+
+
+def _several(value: str | Sequence[str]) -> list[str]:
+    """A list, also where one value was given without brackets."""
+    return [str(v) for v in ([value] if isinstance(value, str | int) else value)]
 
 
 def _existing(key: str, column: str, frame: "pd.DataFrame", name: str) -> None:
@@ -138,7 +140,7 @@ def _numbers(frame: "pd.DataFrame", columns: Sequence[Any], name: str) -> None:
             )
         bad = pd.to_numeric(text, errors="coerce").isna()
         if len(text) and bad.mean() < 0.5:
-            row, value = int(bad[bad].index[0]) + 2, text[bad].iloc[0]
+            row, value = int(bad[bad].index[0]) + 2, " ".join(text[bad].iloc[0].split())
             raise WrongInput(
                 f'{name} row {row} column {column}: "{value[:40]}" is not a number; '
                 f'set data.na_values=["{value[:40]}"] or data.categorical=[{column}]'

@@ -69,7 +69,10 @@ def diabetes(seed: int = 0) -> Data:
 
 
 def german_credit(seed: int = 0, downloads: Path | str = DOWNLOADS) -> Data:
-    """German credit: good or bad risk from 7 numbers and 13 categories (1000 loans)."""
+    """German credit: good or bad risk from 7 numbers and 13 categories (1000 loans).
+
+    Sex, age and being a foreign worker are among the columns, as the bank recorded them.
+    """
     import pandas as pd
 
     content = SCORECARD.member(
