@@ -1,0 +1,265 @@
+"""Training in plain torch: one permutation per epoch, in-memory tensors, a history."""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .data.base import Data
+from .models.base import outputs_of, predict
+from .optimizers import flattened, optimizer
+from .parallel import Workers
+from .randomness import Streams
+from .settings import Training
+
+Row = dict[str, float | None]
+Progress = Callable[[int, int, Row], None]
+"""Called after each epoch with its number (from 1), the number of epochs at most, and its row of the history."""
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": lambda done: 1.0,
+    "linear": lambda done: 1.0 - done,
+    "cosine": lambda done: 0.5 * (1.0 + math.cos(math.pi * done)),
+}
+
+
+class Diverged(FloatingPointError):  # noqa: N818 (it names what happened)
+    """The loss or the weights became infinite or undefined; says where."""
+
+    def __init__(self, what: str, epoch: int, batch: int | None, learning_rate: float):
+        at = f"epoch {epoch}" if batch is None else f"epoch {epoch}, batch {batch}"
+        super().__init__(
+            f"training diverged: the {what} is not finite in {at}, at learning rate {learning_rate:.3g}; "
+            "try a smaller training.learning_rate, or training.clip=1"
+        )
+        self.epoch, self.batch, self.learning_rate = epoch, batch, learning_rate
+
+
+@dataclass
+class History:
+    """What happened in each epoch, and why training ended."""
+
+    rows: list[Row] = field(default_factory=list)
+    """Per epoch: `epoch` (from 1), `seconds`, `learning_rate` (of its last batch), `train_loss`, `validation_loss` and
+    `validation_<score>`; None where a score is undefined."""
+    kept_epoch: int | None = None
+    """The epoch whose weights the network has: the best where training watched for it, else the last."""
+    stopped: str = "not trained"
+    """`epochs` (all were done), `patience` or `stop_at`; `not trained` where there were none."""
+
+
+def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """`build()` with the global random streams seeded for it, and restored afterwards."""
+    with Streams(seed).seeded("initialisation"):
+        return build()
+
+
+def fit(
+    model: nn.Module,
+    data: Data,
+    training: Training,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+    progress: Progress | None = None,
+) -> History:
+    """Train `model` in place, on `device`; it is left there in eval mode.
+
+    The same arguments on the same machine give the same weights to the bit on a CPU. Under torchrun the processes
+    share every batch and end with the same weights. Raises `Diverged`.
+    """
+    workers = Workers.join(device)
+    device = workers.device(device)
+    model.to(device)
+    if not training.epochs:
+        model.eval()
+        return History()
+    with Streams(seed).seeded("training", workers.rank), flattened(model) as flat:
+        return _Fit(model, data, training, flat, workers, seed, device).run(progress)
+
+
+class _Fit:
+    """One training: what its epochs share."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Data,
+        training: Training,
+        flat: Tensor,
+        workers: Workers,
+        seed: int,
+        device: torch.device,
+    ):
+        self.model, self.task, self.training, self.flat, self.workers = (
+            model,
+            data.task,
+            training,
+            flat,
+            workers,
+        )
+        self.train, self.validation = data.train.to(device), data.validation.to(device)
+        self.streams, self.device = Streams(seed), device
+        self.batches = batch_bounds(len(self.train), training.batch_size)
+        self.optimizer = optimizer(training, flat, model)
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        self.weight = data.task.class_weights(self.train.labels) if training.class_weights else None
+        self.scaler = torch.amp.GradScaler(device.type) if training.precision == "float16" else None
+        self.steps = 0
+        for value in (flat, *model.buffers()):
+            workers.agree(value)
+
+    def run(self, progress: Progress | None) -> History:
+        """All epochs, or as many as it takes."""
+        history, best, best_state = History(stopped="epochs"), math.inf, None
+        for number in range(1, self.training.epochs + 1):
+            row = self.epoch(number)
+            history.rows.append(row)
+            if progress is not None:
+                progress(number, self.training.epochs, row)
+            if self.reached(row):
+                history.stopped, best_state = "stop_at", None
+                break
+            loss = row.get("validation_loss")
+            if self.training.patience is None or loss is None:
+                continue
+            if loss < best:
+                best, history.kept_epoch, best_state = loss, number, self.snapshot()
+            elif number - (history.kept_epoch or 0) >= self.training.patience:
+                history.stopped = "patience"
+                break
+        if best_state is None:
+            history.kept_epoch = len(history.rows)
+        else:
+            self.model.load_state_dict(best_state)
+        for buffer in self.model.buffers():
+            self.workers.agree(buffer)
+        self.model.eval()
+        return history
+
+    def epoch(self, number: int) -> Row:
+        """One pass over the training split, in an order that depends on the seed and the epoch alone."""
+        started = time.perf_counter()
+        order = torch.randperm(len(self.train), generator=self.streams.generator("batches", number)).to(
+            self.device
+        )
+        self.model.train()
+        losses = torch.stack([self.step(order[start:end]) for start, end in self.batches])
+        losses = self.workers.add_up(losses)
+        self.check(losses, number)
+        sizes = losses.new_tensor([end - start for start, end in self.batches])
+        row: Row = {
+            "epoch": number,
+            "seconds": 0.0,
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": ((losses * sizes).sum() / sizes.sum()).item(),
+        }
+        if len(self.validation):
+            row |= self.validate(number)
+        row["seconds"] = time.perf_counter() - started
+        return row
+
+    def step(self, rows: Tensor) -> Tensor:
+        """One batch: gradients, and a step of the optimiser. The loss, not yet read, so that a GPU need not wait."""
+        self.set_rate()
+        self.flat.grad.zero_()  # type: ignore[union-attr]
+        share = self.workers.share(rows)
+        loss = self.loss(share, len(share) / len(rows)) if len(share) else self.flat.new_zeros(())
+        if len(share):
+            (loss if self.scaler is None else self.scaler.scale(loss)).backward()
+        self.workers.add_up(self.flat.grad)  # type: ignore[arg-type]
+        self.update()
+        return loss.detach()
+
+    def loss(self, rows: Tensor, share: float) -> Tensor:
+        """The loss of some rows, as the `share` of the batch that they are."""
+        inputs = tuple(x[rows] for x in self.train.inputs)
+        context = tuple(c[rows] for c in self.train.context)
+        with self.casting():
+            outputs = outputs_of(self.model, inputs, context)
+        loss = self.task.loss(outputs.to(self.flat.dtype), self.train.labels[rows], self.weight)
+        return loss if share == 1.0 else loss * share
+
+    def casting(self) -> AbstractContextManager[Any]:
+        """Mixed precision where it is asked for."""
+        if self.training.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, getattr(torch, self.training.precision))
+
+    def update(self) -> None:
+        """Clip the gradient and step."""
+        gradient = self.flat.grad
+        assert gradient is not None
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)  # type: ignore[arg-type]
+        if self.training.clip is not None:
+            gradient.mul_((self.training.clip / (gradient.norm() + 1e-6)).clamp(max=1.0))
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)  # type: ignore[arg-type]
+            self.scaler.update()
+
+    def set_rate(self) -> None:
+        """The learning rate of this step."""
+        share = rate(self.training, self.steps, self.training.epochs * len(self.batches))
+        for group, start in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = start * share
+        self.steps += 1
+
+    def check(self, losses: Tensor, number: int) -> None:
+        """`Diverged` at the first batch whose loss is not finite."""
+        finite = losses.isfinite()
+        if finite.all() and self.flat.isfinite().all():
+            return
+        if finite.all():
+            raise Diverged("network's weights", number, None, self.optimizer.param_groups[0]["lr"])
+        batch = int((~finite).nonzero()[0])
+        step, total = (number - 1) * len(self.batches) + batch, self.training.epochs * len(self.batches)
+        raise Diverged("loss", number, batch + 1, self.rates[0] * rate(self.training, step, total))
+
+    def validate(self, number: int) -> Row:
+        """Loss and scores on the validation split, the same in every process."""
+        labels = self.validation.labels
+        outputs = self.workers.agree(
+            predict(self.model, self.validation.inputs, self.validation.context).float()
+        )
+        loss = self.task.loss(outputs, labels).item()
+        if not math.isfinite(loss):
+            raise Diverged("validation loss", number, None, self.optimizer.param_groups[0]["lr"])
+        scores = self.task.scores(outputs, labels)
+        kept = {f"validation_{k}": v if math.isfinite(v) else None for k, v in scores.items()}
+        return {"validation_loss": loss, **kept}
+
+    def reached(self, row: Row) -> bool:
+        """Whether the validation score is what `stop_at` asks for."""
+        score = row.get(f"validation_{self.task.main_score}")
+        return self.training.stop_at is not None and score is not None and score >= self.training.stop_at
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """A copy of the weights."""
+        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+
+def rate(training: Training, step: int, total: int) -> float:
+    """The share of the learning rate at `step` (from 0) of `total`: a rise over the warm-up, then the schedule."""
+    warm = round(training.warmup * total)
+    if step < warm:
+        return (step + 1) / warm
+    return SCHEDULES[training.schedule]((step - warm) / max(1, total - warm))
+
+
+def batch_bounds(rows: int, size: int) -> list[tuple[int, int]]:
+    """Where batches of `size` rows start and end; a last row that would be alone joins the batch before it.
+
+    (Networks with batch normalisation cannot be trained on one row.)
+    """
+    starts = list(range(0, rows, size))
+    if len(starts) > 1 and size > 1 and rows - starts[-1] == 1:
+        starts.pop()
+    return list(zip(starts, [*starts[1:], rows], strict=True))
