@@ -256,3 +256,22 @@ def test_a_column_without_training_values_is_refused(own):
         WrongInput, match=r"column size has no value in the training rows; data.drop=\[size\]"
     ):
         own(text(rows), missing="mean")
+
+
+@pytest.mark.parametrize(
+    "override", ["units={age: years}", "drop=[a,b]", "drop=a", "na_values=['?']", "units=null"]
+)
+def test_its_config_takes_lists_and_units_from_the_command_line(override):
+    from hydra import compose, initialize_config_dir
+
+    from salience.config import config_folder
+
+    key, _, _ = override.partition("=")
+    with initialize_config_dir(str(config_folder() / "data"), version_base=None):
+        assert compose("csv", ["path=a.csv", "target=b", override])[key] in (
+            {"age": "years"},
+            ["a", "b"],
+            "a",
+            ["?"],
+            None,
+        )
