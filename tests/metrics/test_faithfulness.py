@@ -126,6 +126,7 @@ def test_ties_do_not_disturb_what_differs():
     "make, named",
     [
         (lambda: faithfulness.Deletion(STREAMS, steps=0), "metric.deletion.steps=0"),
+        (lambda: faithfulness.Abpc(STREAMS, steps=None), "metric.abpc.steps=None"),
         (lambda: faithfulness.Insertion(STREAMS, steps=2.5), "metric.insertion.steps=2.5"),
         (
             lambda: faithfulness.Comprehensiveness(STREAMS, shares=[0.1, 1.5]),

@@ -136,10 +136,11 @@ class Metric(ABC):
         return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
 
     def check_counts(self, *names: str) -> None:
-        """WrongInput unless each of these options is a whole number from 1 upwards (None: not set)."""
+        """WrongInput unless each of these options is a whole number from 1 upwards, or unset."""
         for name in names:
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            unset = value is None and getattr(type(self), name) is None  # a default of None may be left unset
+            if not unset and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
                 raise WrongInput(f"metric.{self.key}.{name}={value}: must be a whole number from 1 upwards")
 
     def check_shares(self, name: str) -> None:
@@ -161,6 +162,8 @@ def judged(
 ) -> Measurement:
     """The measurement of `scores` [examples]: nan where nothing is present or attributions are not finite."""
     usable = explanation.present.any(1) & explanation.per_feature().isfinite().all(1)
+    if curve is not None:
+        curve = curve.detach().masked_fill(~usable[:, None], torch.nan)
     return Measurement(scores.detach().double().masked_fill(~usable, torch.nan), curve, at)
 
 

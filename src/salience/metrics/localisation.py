@@ -7,6 +7,7 @@ place.
 """
 
 from dataclasses import dataclass
+from math import log
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -251,6 +252,5 @@ class MaskEntropy(Metric):
     def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
         truth = Truth.of(explanation, self)
         m = truth.scaled()
-        nats = -torch.xlogy(m, m) - torch.xlogy(1 - m, 1 - m)
-        bits = nats / torch.log(torch.tensor(2.0, dtype=nats.dtype))
+        bits = -(torch.xlogy(m, m) + torch.xlogy(1 - m, 1 - m)) / log(2)
         return judged(explanation, truth.where_defined(truth.mean_over_relevant(bits)))
