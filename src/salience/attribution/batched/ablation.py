@@ -61,7 +61,8 @@ class FeatureAblation(captum.attr.FeatureAblation):
 class Occlusion(captum.attr.Occlusion):
     """Captum's Occlusion: hide a sliding window; where windows overlap, an element gets their average.
 
-    `sliding_window_shapes` and `strides` as Captum takes them: one tuple per input, without the batch axis.
+    `sliding_window_shapes` and `strides` as Captum takes them: one tuple per input, without the batch axis; a window
+    moves by one element where no strides are given.
     Windows that change nothing are not evaluated.
     """
 
@@ -84,11 +85,8 @@ class Occlusion(captum.attr.Occlusion):
                 perturbations_per_eval, show_progress,
             )  # fmt: skip
         shapes = _per_input(sliding_window_shapes, call)
-        steps = (
-            shapes
-            if strides is None
-            else tuple(_full(s, w) for s, w in zip(_per_input(strides, call), shapes, strict=True))
-        )
+        given = _per_input(1 if strides is None else strides, call)
+        steps = tuple(_full(s, w) for s, w in zip(given, shapes, strict=True))
         full = call.all_scores()
         return call.result(
             tuple(self._one_input(call, i, shapes[i], steps[i], full) for i in range(len(call.inputs)))

@@ -92,8 +92,17 @@ class _Rules:
         self.calls: dict[nn.Module, int] = defaultdict(int)
         self.rows: Tensor | None = None
 
+    def folded(self, rows: int) -> bool:
+        """Whether some activation saw other rows than the batch's (positions folded into them, or put first).
+
+        Which row belongs to which reference is then the network's secret: both passes must have the same rows.
+        """
+        return any(len(x) != rows for calls in self.recorded.values() for x in calls)
+
     @contextmanager
     def recording(self) -> Iterator[None]:
+        self.recorded.clear()
+
         def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             self.recorded[module].append(inputs[0].detach().clone())
             return inputs
@@ -110,6 +119,7 @@ class _Rules:
     def applied(self, rows: Tensor) -> Iterator[None]:
         """Rules against the recorded rows `rows`, one per row of the pass."""
         self.calls.clear()
+        paired = torch.equal(rows, torch.arange(len(rows), device=rows.device))
         before: dict[nn.Module, Tensor] = {}
 
         def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -119,7 +129,7 @@ class _Rules:
         def apply(module: nn.Module, _: Any, output: Tensor) -> Tensor:
             recorded = self.recorded[module][self.calls[module]]
             self.calls[module] += 1
-            reference = recorded[rows] if len(recorded) > 1 else recorded.expand_as(before[module])
+            reference = recorded if paired and len(recorded) == len(before[module]) else recorded[rows]
             return self._rule(module, before.pop(module), output.detach(), reference)
 
         modules = self._modules()
@@ -155,13 +165,15 @@ def multipliers(
     """DeepLift multipliers of `rows` against `references[which]`, without building pairs on the reference side."""
     rules = _Rules(model)
     _, target, context = call.at(rows)
+    own = torch.arange(len(rows), device=rows.device)
+    if context and len(references[0]) != len(rows):
+        references, which = tuple(r[which] for r in references), own
     with rules.recording():
-        if context and len(references[0]) != len(rows):
-            references, which = (
-                tuple(r[which] for r in references),
-                torch.arange(len(rows), device=rows.device),
-            )
         call.forward(*references, *context)
+    if rules.folded(len(references[0])):
+        references, which = tuple(r[which] for r in references), own
+        with rules.recording():
+            call.forward(*references, *context)
     with rules.applied(which):
         inputs, _, _ = call.at(rows)
         return gradients(call.forward, inputs, target, context)[1]

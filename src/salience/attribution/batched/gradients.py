@@ -284,6 +284,8 @@ def _rows_of(value: Any, rows: Tensor, call: Call) -> Any:
     """An argument of the inner method for the rows of a pass: what has one entry per example is repeated."""
     if isinstance(value, tuple):
         return tuple(_rows_of(v, rows, call) for v in value)
+    if isinstance(value, list):  # a target per example
+        return _rows_of(torch.as_tensor(value, device=rows.device), rows, call)
     return value[rows] if batched(value, call.inputs) and len(call) > 1 else _expanded(value, rows)
 
 
