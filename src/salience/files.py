@@ -5,6 +5,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,29 @@ def make_new_folder(parent: Path | str, name: Callable[[], str]) -> Path:
             continue
         return folder
     raise FileExistsError(f"no free name for a new folder in {parent}")
+
+
+def publish(folder: Path, final: Path) -> bool:
+    """Give a finished folder its final name, at once; False (and `folder` is gone) where that name is taken."""
+    try:
+        os.rename(folder, final)
+    except OSError:
+        shutil.rmtree(folder, ignore_errors=True)
+        if final.exists():
+            return False
+        raise
+    _sync_folder(final.parent)
+    return True
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder so that nobody ever sees it half removed; one that is not there is left alone."""
+    doomed = folder.with_name(f".{folder.name[:40]}-{secrets.token_hex(4)}")
+    try:
+        os.rename(folder, doomed)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def point_to(link: Path, folder: Path) -> None:

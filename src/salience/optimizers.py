@@ -148,7 +148,7 @@ def foreign(node: dict[str, Any], lr: float, model: nn.Module) -> Optimizer:
         raise WrongInput(f"training.optimizer={name}: {error}") from error
 
 
-def _find(name: str) -> type:
+def _find(name: str) -> Any:
     module_name, _, attribute = name.rpartition(".")
     try:
         module = importlib.import_module(module_name)

@@ -16,15 +16,16 @@ class Workers:
     size: int = 1
 
     @classmethod
-    def join(cls, device: torch.device | str = "cpu") -> "Workers":
-        """Meet the other processes that torchrun started (gloo on CPU, NCCL on CUDA), once per process."""
-        size = int(os.environ.get("WORLD_SIZE", "1"))
-        if size == 1:
+    def join(cls) -> "Workers":
+        """Meet the other processes that torchrun started, once per process."""
+        if int(os.environ.get("WORLD_SIZE", "1")) == 1:
             return cls()
         import torch.distributed as distributed
 
         if not distributed.is_initialized():
-            distributed.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
+            if torch.cuda.is_available():
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            distributed.init_process_group()  # gloo for tensors on the CPU, NCCL for those on a GPU
             atexit.register(_leave)
         return cls(distributed.get_rank(), distributed.get_world_size())
 

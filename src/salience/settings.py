@@ -21,15 +21,15 @@ class Training(Strict):
     """How a network is trained. `training=none` has 0 epochs."""
 
     epochs: Annotated[StrictInt, Field(ge=0, description="passes over the training split")] = 30
-    batch_size: Count = 64
-    learning_rate: Positive = 1e-3
+    batch_size: Count = 32
+    learning_rate: Positive = 3e-3
     optimizer: Literal["adamw", "adam", "sgd"] | Target = "adamw"
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.01
     momentum: Share = 0.9
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
-    warmup: Share = 0.0
+    warmup: Share = 0.1
     """Share of all steps over which the learning rate rises from 0."""
-    patience: Annotated[StrictInt, Field(ge=1)] | None = None
+    patience: Annotated[StrictInt, Field(ge=1)] | None = 5
     """Epochs without a better validation loss after which training stops; the best weights are kept."""
     stop_at: Annotated[float, Field(gt=0, le=1)] | None = None
     """Stop as soon as the validation score (accuracy, or R2) reaches this."""
@@ -69,5 +69,7 @@ class Run(Strict):
     guards: Literal["error", "warn", "off"] = "error"
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count = 1
+    """Threads of one run; results are only promised to repeat to the bit for the same number."""
     outputs: StrictStr = "outputs"
     dry: StrictBool = False

@@ -50,7 +50,7 @@ class History:
     kept_epoch: int | None = None
     """The epoch whose weights the network has: the best where training watched for it, else the last."""
     stopped: str = "not trained"
-    """`epochs` (all were done), `patience` or `stop_at`; `not trained` where there were none."""
+    """`epochs` (all were done), `patience` or `stop_at`; `not trained` where there were no epochs."""
 
 
 def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -73,7 +73,7 @@ def fit(
     The same arguments on the same machine give the same weights to the bit on a CPU. Under torchrun the processes
     share every batch and end with the same weights. Raises `Diverged`.
     """
-    workers = Workers.join(device)
+    workers = Workers.join()
     device = workers.device(device)
     model.to(device)
     if not training.epochs:
