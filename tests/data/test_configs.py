@@ -1,6 +1,8 @@
 """Every data config, by what any data set must be."""
 
 import inspect
+import subprocess
+import sys
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -203,6 +205,14 @@ def test_a_linear_model_learns_it(load, name, least):
     penalty = 0.1 if name == "mnist" else 1.0
     model = LogisticRegression(C=penalty, max_iter=300).fit(x[:4000], data.train.labels[:4000].numpy())
     assert model.score(y, data.test.labels.numpy()) >= least
+
+
+def test_importing_the_data_sets_imports_nothing_heavy_but_torch():
+    modules = sorted({OmegaConf.load(f)["_target_"].rpartition(".")[0] for f in FILES})
+    heavy = {"sklearn", "scipy", "pandas", "matplotlib", "captum", "hydra"}
+    code = f"import sys, {', '.join(modules)}; print(sorted({heavy!r} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
 
 
 def test_the_folder_is_the_one_that_ships():

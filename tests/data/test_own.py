@@ -250,6 +250,7 @@ def test_a_row_number_and_a_constant_are_told(own):
         own()
 
 
+@pytest.mark.filterwarnings("ignore:data. column size is the same")
 def test_a_column_without_training_values_is_refused(own):
     rows = [(r[0], r[1], "", r[3]) for r in ROWS]
     with pytest.raises(
