@@ -214,9 +214,11 @@ def test_curves_go_to_disk_as_they_come_and_keep_their_band(folder):
     for start in (0, 3):
         part = curves[start : start + 3]
         folder.add_scores("ig", "deletion", torch.arange(start, start + 3), part.mean(1), part, at)
-    assert folder.curve_files() == {}
-    folder.save_summary({})
-    rows = rows_of(folder.curve_files()["ig", "deletion"])
+    assert not list(folder.path.glob("curves/*/[!.]*"))
+    folder.save_summary({"methods": {"ig": {"metrics": {"deletion": {}, "sparseness": {}}}}})
+    [(method, metric, path)] = folder.curves()
+    rows = rows_of(path)
+    assert (method, metric) == ("ig", "deletion")
     assert [r["example"] for r in rows] == list("012345")
     assert np.allclose([[float(v) for k, v in r.items() if k != "example"] for r in rows], curves)
     band = folder.curve_bands()["deletion"]["ig"]

@@ -3,7 +3,7 @@
 import os
 import secrets
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -238,10 +238,13 @@ class RunFolder:
         rows = formats.csv_rows(self.file(PREDICTIONS))
         return {int(row["example"]): row for row in rows if row["example"] in wanted}
 
-    def curve_files(self) -> dict[tuple[str, str], Path]:
-        """The curves that were kept, by folder name of method and metric."""
-        found = sorted((self.path / "curves").glob("*/[!.]*.csv"))
-        return {(p.parent.name, p.stem): p for p in found}
+    def curves(self) -> Iterator[tuple[str, str, Path]]:
+        """Method, metric and file of every curve that was kept."""
+        for method, found in self.summary()["methods"].items():
+            for metric in found["metrics"]:
+                path = self.path / "curves" / folder_name(method) / f"{folder_name(metric)}.csv"
+                if path.is_file():
+                    yield method, metric, path
 
     @property
     def figures(self) -> Path:

@@ -160,9 +160,14 @@ def show_results(
 
 def ending(path: Path | str, overrides: Sequence[str]) -> list[tuple[str, str]]:
     """The run folder, its page where there is one, its figures, and the command that repeats the run."""
+    from .artifacts import (
+        FIGURES,
+        PAGE,
+    )  # after a run torch is there anyway; before it, nobody should wait for it
+
     folder = Path(path)
-    page = [("page", str(folder / "report.html"))] if (folder / "report.html").is_file() else []
-    return [("run", str(folder)), *page, ("figures", str(folder / "figures")), ("repeat", repeat(overrides))]
+    page = [("page", str(folder / PAGE))] if (folder / PAGE).is_file() else []
+    return [("run", str(folder)), *page, ("figures", str(folder / FIGURES)), ("repeat", repeat(overrides))]
 
 
 def repeat(overrides: Sequence[str]) -> str:

@@ -65,8 +65,8 @@ def curves_figure(
         raise ValueError("no metric of this run keeps curves")
     methods = list(dict.fromkeys(method for by_method in bands.values() for method in by_method))
     across, down = min(ACROSS, len(bands)), -(-len(bands) // ACROSS)
-    legend = 0.18 * -(-len(methods) // (across * 2)) + 0.5
-    span, drop = WIDTH + 0.75, HEIGHT + 0.95
+    legend = 0.18 * -(-len(methods) // (across * 2)) + 0.2
+    span, drop = WIDTH + 0.75, HEIGHT + 0.85
     sheet = Sheet(0.1 + span * across, drop * down + legend)
     styles = dict(zip(methods, _styles(methods, controls), strict=True))
     handles: dict[str, Any] = {}

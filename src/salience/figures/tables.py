@@ -8,6 +8,7 @@ from ..modality import Modality, Tabular
 from .canvas import AGAINST, FOR, LINE, MUTED, Box, Sheet, number, plain
 from .panels import Cell, Panel, panel_for
 
+MEANS = 10
 BARS = 15
 """The longest bars are drawn; a line says how many features are left."""
 
@@ -85,10 +86,10 @@ class Bars(Panel):
         names = self.modality.feature_names
         if len(names) != len(mean):
             names = tuple(f"feature {i}" for i in range(len(mean)))
-        order = mean.argsort(descending=True, stable=True)[: min(10, len(mean))].tolist()
-        axes = sheet.axes((left + 1.7, top, width - 1.8, height - 0.3))
+        order = mean.argsort(descending=True, stable=True)[: min(MEANS, len(mean))].tolist()
+        axes = sheet.axes((left + 1.7, top, width - 1.8, (height - 0.3) * len(order) / MEANS))
         axes.barh(range(len(order)), mean[order].tolist(), color=MUTED, height=0.72)
-        axes.set_ylim(9.6, -0.6)
+        axes.set_ylim(len(order) - 0.4, -0.6)
         axes.set_yticks(range(len(order)), [plain(names[i], 26) for i in order], parse_math=False)
         axes.xaxis.set_major_locator(_ticks(4))
         axes.tick_params(axis="y", length=0, labelcolor="#202124")
