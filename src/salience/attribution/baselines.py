@@ -10,6 +10,7 @@ from ..data.base import Examples
 from ..errors import WrongInput
 from ..modality import Modality
 from ..randomness import Streams
+from .explanation import Explicand
 
 
 class Baseline(ABC):
@@ -19,7 +20,19 @@ class Baseline(ABC):
     """
 
     is_distribution: ClassVar[bool] = False
+    by_target: ClassVar[bool] = False
+    """Whether the rows of a distribution differ between targets; `rows_for` says which are for one."""
     name: ClassVar[str]
+
+    def of(
+        self, modalities: tuple[Modality, ...], train: Examples, x: Explicand, streams: Streams
+    ) -> tuple[Tensor, ...]:
+        """The baselines of embedded examples, whose targets are settled; what depends on them overrides this."""
+        return self(modalities, train, x.raw, streams)
+
+    def rows_for(self, target: int) -> slice:
+        """The rows of a distribution that examples with this target are compared with: all of them."""
+        return slice(None)
 
     @abstractmethod
     def __call__(

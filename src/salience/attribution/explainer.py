@@ -22,7 +22,7 @@ from ..modality import Modality
 from ..randomness import Streams, global_state, preserved, same_state
 from . import guards
 from .baselines import Baseline
-from .explanation import Cost, Explained, Explanation, Explicand, at_target
+from .explanation import Cost, Explained, Explanation, Explicand
 from .planner import chunks, rows_per_pass, summed_gradients
 
 
@@ -30,8 +30,12 @@ class Explainer:
     """A method with its network, baseline, arguments and random streams.
 
     `factory` makes the Captum object from the network (a class, or a partial of one). `layer` names a module of the
-    network for methods that read one; None takes the network's own `explained_layer`.
+    network for methods that read one; None takes the network's own `explained_layer`. Methods that explain a layer or
+    a neuron have explainers of their own: `inner.explainer_of` says which a method needs.
     """
+
+    layer_needs = " with a place in the input"
+    """What must be true of a layer that this method reads, for a message."""
 
     def __init__(
         self,
@@ -50,7 +54,8 @@ class Explainer:
         self.key, self.factory, self.model = key, factory, model
         self.modalities, self.task, self.train = modalities, task, train
         self.baseline, self.streams, self.layer, self.guarded = baseline, streams, layer, guarded
-        self.arguments = {name: value for name, value in (arguments or {}).items() if value is not None}
+        given = (arguments or {}).items()
+        self.arguments = {name: _tuples(value) for name, value in given if value is not None}
         self.method = self._construct()
         self.parameters = parameters(self.method)
         self.promises_delta = (
@@ -63,11 +68,17 @@ class Explainer:
 
     def on(self, model: Explained) -> "Explainer":
         """The same explainer on another network."""
-        other = Explainer(
+        other = type(self)(
             self.key, self.factory, model, self.modalities, self.task, self.train, self.baseline, self.streams,
             self.arguments, self.layer, self.guarded,
         )  # fmt: skip
         other.stochastic, other.expansion = self.stochastic, self.expansion
+        return other
+
+    def comparing_with(self, baseline: Baseline) -> "Explainer":
+        """The same explainer with another baseline."""
+        other = self.on(self.model)
+        other.baseline = baseline
         return other
 
     # -- construction --------------------------------------------------------------------------------------------
@@ -81,21 +92,28 @@ class Explainer:
             method = self.factory(self.model, layer=self._layer())
         else:
             method = self.factory(self.model)
-        reason = (
-            None
-            if self.guarded == "off"
-            else guards.before(getattr(method, "attribution_method", method), self.model)
-        )
-        if reason and self.guarded == "error":
-            raise guards.Refused(f"attribution={self.key}: {reason}")
-        self.notes = guards.notes(method) + ((reason,) if reason else ())
+        self.notes = guards.notes(method) if self.guarded != "off" else ()
+        self.notes += self._refused(guards.before(innermost(method), self.model))
         return _summing(method)
 
+    def _refused(self, reason: str | None) -> tuple[str, ...]:
+        """What becomes of a guard's objection: Refused, a note, or nothing."""
+        if reason is None or self.guarded == "off":
+            return ()
+        if self.guarded == "error":
+            raise guards.Refused(f"attribution={self.key}: {reason}")
+        return (reason,)
+
+    @property
+    def default_layer(self) -> str | None:
+        """The layer that is read where the config names none."""
+        return self.model.explained_layer
+
     def _layer(self) -> torch.nn.Module:
-        name = self.layer or self.model.explained_layer
+        name = self.layer or self.default_layer
         if name is None:
             raise guards.Refused(
-                f"attribution={self.key}: needs a layer with a place in the input, and "
+                f"attribution={self.key}: needs a layer{self.layer_needs}, and "
                 f"{type(self.model.model).__name__} names none; set attribution.{self.key}.layer"
             )
         named = {n: m for n, m in self.model.model.named_modules() if n}
@@ -112,10 +130,11 @@ class Explainer:
         """Attributions for every example of `x`, checked; with their cost and what there is to warn of."""
         counter = self.model.counter
         before, start = (counter.forward_rows, counter.backward_rows), time.perf_counter()
+        notes = self.notes + self._refused(guards.before_rows(innermost(self.method), self.model, x))
         baselines, background = self._baselines(x)
         given = baselines if background is None else background
         attributions, delta = self.attribute(x.inputs, given, x.target, x.index, x.context, x.feature_mask)
-        explanation = Explanation(
+        explanation = self._explanation(
             **vars(x),
             attributions=attributions,
             baselines=baselines,
@@ -127,22 +146,37 @@ class Explainer:
             task=self.task,
             explainer=self,
         )
-        found: tuple[str, ...] = ()
-        if self.guarded != "off":
-            found = guards.check(explanation, self.method, self._change(x, baselines, background, delta))
+        notes += self._judged(explanation)
         cost = Cost(
             counter.forward_rows - before[0],
             counter.backward_rows - before[1],
             time.perf_counter() - start,
             _peak(x),
         )
-        return replace(explanation, warnings=self.notes + found, cost=cost)
+        return replace(explanation, warnings=notes, cost=cost)
+
+    def _explanation(self, **known: Any) -> Explanation:
+        return Explanation(**known)
+
+    def _judged(self, explanation: Explanation) -> tuple[str, ...]:
+        """What there is to warn of, which is all that the guards do unless they are errors."""
+        if self.guarded == "off":
+            return ()
+        try:
+            return self._check(explanation)
+        except (guards.Refused, guards.NotFinite) as error:
+            if self.guarded == "error":
+                raise
+            return (str(error),)
+
+    def _check(self, explanation: Explanation) -> tuple[str, ...]:
+        """What there is to warn of; raises where it is no explanation."""
+        return guards.check(explanation, self.method)
 
     @property
     def reduce(self) -> Any:
         """Perturbation methods write a feature's value into each of its elements; all others give shares."""
-        method = getattr(self.method, "attribution_method", self.method)
-        return "mean" if isinstance(method, captum.attr.PerturbationAttribution) else "sum"
+        return "mean" if isinstance(innermost(self.method), captum.attr.PerturbationAttribution) else "sum"
 
     def attribute(
         self,
@@ -158,12 +192,49 @@ class Explainer:
         What metrics call for perturbed copies: a copy gets the random numbers of its original. `baselines` are those
         of the explanation, or its background; over that, a method that takes one baseline at a time is averaged.
         """
-        with guards.untouched(self.model):
-            if baselines is None or self.takes_distribution or not self.baseline.is_distribution:
-                return self._in_parts(inputs, baselines, target, index, context, feature_mask)
-            given = [tuple(b[row : row + 1] for b in baselines) for row in range(len(baselines[0]))]
-            calls = (self._in_parts(inputs, g, target, index, context, feature_mask) for g in given)
-            return _averaged(calls, len(given))
+        with guards.untouched(self.model, isinstance(self.method, guards.SWAPS_WEIGHTS)):
+            if baselines is None or not self.baseline.by_target:
+                return self._averaged(inputs, baselines, target, index, context, feature_mask)
+            return self._by_target(inputs, baselines, target, index, context, feature_mask)
+
+    def _by_target(
+        self,
+        inputs: Any,
+        pool: tuple[Tensor, ...],
+        target: Tensor,
+        index: Tensor,
+        context: Any,
+        feature_mask: Any,
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """The examples of one target after the other, each with the rows of the distribution that are for it."""
+        order, parts = [], []
+        for value in target.unique().tolist():
+            rows = (target == value).nonzero()[:, 0]
+            own = tuple(p[self.baseline.rows_for(value)] for p in pool)
+            masks = tuple(m[rows] if len(m) > 1 else m for m in feature_mask)
+            cut = (
+                tuple(x[rows] for x in inputs),
+                own,
+                target[rows],
+                index[rows],
+                tuple(c[rows] for c in context),
+            )
+            parts.append(self._averaged(*cut, masks))
+            order.append(rows)
+        back = torch.cat(order).argsort()
+        attributions = tuple(torch.cat(p)[back] for p in zip(*(a for a, _ in parts), strict=True))
+        deltas = [d for _, d in parts if d is not None]
+        return attributions, torch.cat(deltas)[back] if deltas else None
+
+    def _averaged(
+        self, inputs: Any, baselines: Any, target: Tensor, index: Tensor, context: Any, feature_mask: Any
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """The mean over the rows of a distribution, for methods that take one baseline at a time."""
+        if baselines is None or self.takes_distribution or not self.baseline.is_distribution:
+            return self._in_parts(inputs, baselines, target, index, context, feature_mask)
+        given = [tuple(b[row : row + 1] for b in baselines) for row in range(len(baselines[0]))]
+        calls = (self._in_parts(inputs, g, target, index, context, feature_mask) for g in given)
+        return _averaged(calls, len(given))
 
     def _in_parts(
         self,
@@ -214,8 +285,10 @@ class Explainer:
             with preserved(), self.streams.seeded(self.key, int(index[0])):
                 before = global_state()
                 result = self._attribute(call)
-                self.stochastic = not same_state(before, global_state())
-            if not self.stochastic or len(index) == 1:
+                moved = not same_state(before, global_state())
+            if moved or len(index) > 1:
+                self.stochastic = moved
+            if not moved or len(index) == 1:
                 return result
         if not self.stochastic or type(self.method) is captum.attr.FeaturePermutation:
             with self.streams.seeded(self.key, int(index[0])):
@@ -258,10 +331,14 @@ class Explainer:
             result, delta = result
             delta = delta.detach().reshape(len(call["inputs"][0]), -1).mean(1)
         result = result if isinstance(result, tuple) else (result,)
+        return self._formed(result, call["inputs"]), delta
+
+    def _formed(self, result: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What a method returned, without its graph and in the dtype of the inputs."""
         return tuple(
             a.detach().to(x.dtype if x.is_floating_point() else a.dtype)
-            for a, x in zip(result, call["inputs"], strict=True)
-        ), delta
+            for a, x in zip(result, inputs, strict=True)
+        )
 
     def _filled_in(self, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
         """What the data knows: the smallest block that is one feature, and whether to report the delta."""
@@ -292,26 +369,18 @@ class Explainer:
         """Embedded baselines: one row (or one per example), or the rows of a distribution."""
         if not self.takes_baselines:
             return None, None
-        raw = self.baseline(self.modalities, self.train, x.raw, self.streams)
+        raw = self.baseline.of(self.modalities, self.train, x, self.streams)
         with torch.no_grad():
             embedded = tuple(
                 b.to(i.device).to(i.dtype) for b, i in zip(self.model.embed(*raw), x.inputs, strict=True)
             )
-        embedded = tuple(b.to(i.dtype) for b, i in zip(embedded, x.inputs, strict=True))
         averaged = self.takes_distribution or self.baseline.is_distribution
+        if not averaged and any(len(b) not in (1, len(x)) for b in embedded):
+            raise WrongInput(
+                f"attribution={self.key}: {max(len(b) for b in embedded)} baselines for {len(x)} examples; give one, "
+                "or one per example"
+            )
         return (None, embedded) if averaged else (embedded, None)
-
-    def _change(self, x: Explicand, baselines: Any, background: Any, delta: Tensor | None) -> Tensor | None:
-        """f(x) - f(baseline) where the method reports how far its sum is from it."""
-        if delta is None or (baselines is None and background is None):
-            return None
-        if background is not None:
-            with torch.no_grad():
-                empty = self.model.uncounted(*background).mean(0) if not x.context else None
-            return x.score - (empty[x.target] if empty is not None else torch.zeros_like(x.score))
-        with torch.no_grad():
-            full = tuple(b.expand(len(x), *b.shape[1:]) for b in baselines)
-            return x.score - at_target(self.model.uncounted(*full, *x.context), x.target)
 
 
 TUPLES = ("inputs", "baselines", "feature_mask", "sliding_window_shapes", "strides")
@@ -334,6 +403,16 @@ def named(function: Callable) -> dict[str, inspect.Parameter]:
 def constructor_of(factory: Callable) -> dict[str, inspect.Parameter]:
     """The arguments of the class that a factory makes."""
     return named(factory.func if isinstance(factory, partial) else factory)
+
+
+def innermost(method: captum.attr.Attribution) -> captum.attr.Attribution:
+    """The method that another one wraps (NoiseTunnel), or the method itself."""
+    return getattr(method, "attribution_method", method)
+
+
+def _tuples(value: Any) -> Any:
+    """Lists, as YAML has them, in Captum's form."""
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _averaged(

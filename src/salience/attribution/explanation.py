@@ -68,7 +68,8 @@ class Explicand:
 
     def rows(self, at: slice | Tensor) -> "Explicand":
         """Some of the examples, everything aligned (works for an `Explanation` too)."""
-        return replace(self, **{f.name: _cut(f.name, getattr(self, f.name), at) for f in fields(self)})
+        cut: dict[str, Any] = {f.name: _cut(f.name, getattr(self, f.name), at) for f in fields(self)}
+        return replace(self, **cut)
 
 
 def _cut(name: str, value: object, at: slice | Tensor) -> object:
@@ -109,6 +110,10 @@ class Explanation(Explicand):
             ones = tuple(torch.ones_like(m, dtype=totals.dtype) for m in self.feature_mask)
             totals = totals / feature_totals(ones, self.feature_mask, self.num_features).clamp(min=1)
         return totals.masked_fill(~self.present, 0.0)
+
+    def measured_by(self, metric: Any, explainer: Any, reference: Any) -> Any:
+        """What `metric` says of this explanation (a metrics.Measurement)."""
+        return metric(explainer, self, reference)
 
     def show(self, example: int = 0):
         """A matplotlib figure of one example (0 is the first of this batch)."""
@@ -208,6 +213,11 @@ class Explained(nn.Module):
     def explained_layer(self) -> str | None:
         """The layer that CAM methods read by default."""
         return getattr(self.model, "explained_layer", None)
+
+    @property
+    def hidden_layer(self) -> str | None:
+        """The layer that layer and neuron methods read by default."""
+        return getattr(self.model, "hidden_layer", None) or self.explained_layer
 
 
 def explicand(

@@ -8,16 +8,26 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WrongInput
-from .batched import DeepLift, DeepLiftShap, IntegratedGradients
-from .explanation import Explained, Explanation
+from .batched.gradients import total
+from .explanation import Explained, Explanation, Explicand, feature_totals
 
-NEEDS_RELU = (captum.attr.GuidedBackprop, captum.attr.Deconvolution, captum.attr.GuidedGradCam)
-EXACT = (DeepLift, DeepLiftShap)
-"""Methods whose attributions must sum to the change of the output whatever the settings."""
-CONVERGING = (IntegratedGradients, captum.attr.IntegratedGradients)
+NEEDS_RELU = (
+    captum.attr.GuidedBackprop, captum.attr.Deconvolution, captum.attr.GuidedGradCam,
+    captum.attr.NeuronGuidedBackprop, captum.attr.NeuronDeconvolution,
+)  # fmt: skip
+EXACT = (captum.attr.DeepLift, captum.attr.NeuronDeepLift, captum.attr.NeuronDeepLiftShap)
+"""Methods whose attributions must sum to the change of the output whatever the settings (and their subclasses)."""
+CONVERGING = (
+    captum.attr.IntegratedGradients, captum.attr.LayerIntegratedGradients, captum.attr.LayerConductance,
+    captum.attr.NeuronIntegratedGradients,
+)  # fmt: skip
 """Methods whose attributions do so as the number of steps grows."""
+NEEDS_MODULES = (*NEEDS_RELU, *EXACT, captum.attr.LRP)
+SOFTMAX = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.Softmin, nn.AdaptiveLogSoftmaxWithLoss)
 RELATIVE, ABSOLUTE = 1e-3, 1e-4
 """A completeness gap above RELATIVE |f(x) - f(baseline)| + ABSOLUTE is worth a warning."""
+LOWEST_R2, MOST_ZEROS = 0.3, 0.5
+"""A linear surrogate that fits worse, or whose coefficients are more often exactly 0, is worth a warning."""
 
 
 class Refused(WrongInput):  # noqa: N818 - what happened to the method, as messages say it
@@ -30,20 +40,36 @@ class NotFinite(ArithmeticError):  # noqa: N818
 
 def before(method: captum.attr.Attribution, model: Explained) -> str | None:
     """Why `method` would silently be something else on this network; None where it would not."""
-    kinds = {type(m) for m in model.model.modules()}
-    if isinstance(method, NEEDS_RELU) and not any(issubclass(k, nn.ReLU) for k in kinds):
+    modules = list(model.model.modules())
+    if isinstance(method, NEEDS_MODULES) and any(isinstance(m, torch.jit.ScriptModule) for m in modules):
+        return "it changes modules, which a scripted or traced network hides; give the network itself"
+    if isinstance(method, NEEDS_RELU) and not any(isinstance(m, nn.ReLU) for m in modules):
         return "the network has no nn.ReLU module, so the result would be the plain gradient"
-    needs_module = isinstance(method, NEEDS_RELU + EXACT + (captum.attr.DeepLift, captum.attr.LRP))
-    if needs_module and any(issubclass(k, torch.jit.ScriptModule) for k in kinds):
-        return "it changes modules, which a scripted or traced network hides"
-    if isinstance(method, (*EXACT, captum.attr.DeepLift)) and _ends_in_softmax(model.model):
-        return "the network ends in a softmax, which mixes the classes: explain its logits"
     return None
 
 
-def _ends_in_softmax(model: nn.Module) -> bool:
-    leaves = [m for m in model.modules() if not any(True for _ in m.children())]
-    return bool(leaves) and isinstance(leaves[-1], nn.Softmax | nn.LogSoftmax | nn.Softmax2d)
+def before_rows(method: captum.attr.Attribution, model: Explained, x: Explicand) -> str | None:
+    """Why `method` would silently be wrong for these examples; None where it would not."""
+    if type(method) is captum.attr.FeaturePermutation and len(x) == 1:
+        return "one row has nothing to be permuted with, so the result would be 0; use feature_permutation"
+    if isinstance(method, EXACT) and _calls_softmax(model, x):
+        return "a softmax inside mixes what its rule keeps apart: explain logits, or use integrated_gradients"
+    return None
+
+
+def _calls_softmax(model: Explained, x: Explicand) -> bool:
+    """Whether a pass of one row goes through a softmax module (some networks have one that only they use)."""
+    called: list[nn.Module] = []
+    suspects = [m for m in model.model.modules() if isinstance(m, SOFTMAX)]
+    hooks = [m.register_forward_pre_hook(lambda module, _: called.append(module)) for m in suspects]
+    try:
+        if suspects:
+            with torch.no_grad():
+                model.uncounted(*(i[:1] for i in x.inputs), *(c[:1] for c in x.context))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return bool(called)
 
 
 def notes(method: captum.attr.Attribution) -> tuple[str, ...]:
@@ -53,23 +79,23 @@ def notes(method: captum.attr.Attribution) -> tuple[str, ...]:
     return ()
 
 
-def check(
-    explanation: Explanation, method: captum.attr.Attribution, change: Tensor | None
-) -> tuple[str, ...]:
-    """Warnings about a finished explanation; NotFinite or Refused where it is none.
-
-    `change` is f(x) - f(baseline) [examples], where the method promises to sum to it.
-    """
+def check(explanation: Explanation, method: captum.attr.Attribution) -> tuple[str, ...]:
+    """Warnings about a finished explanation; NotFinite or Refused where it is none."""
     for a, x in zip(explanation.attributions, explanation.inputs, strict=True):
         if a.shape != x.shape:
             raise Refused(
-                f"{explanation.method} returned shape {tuple(a.shape)} for an input of {tuple(x.shape)}"
+                f"attribution={explanation.method}: gives shape {tuple(a.shape)} for an input of {tuple(x.shape)}"
             )
-    finite = torch.stack([a.reshape(len(a), -1).isfinite().all(1) for a in explanation.attributions]).all(0)
-    if not bool(finite.all()):
-        row = explanation.index[~finite][0].item()
-        raise NotFinite(f"{explanation.method}: attributions of example {row} are not finite")
-    return incomplete(explanation, method, change)
+    finite(explanation)
+    return incomplete(explanation, method) + surrogate(explanation, method)
+
+
+def finite(explanation: Explanation) -> None:
+    """NotFinite names the first example that has a NaN or an infinity."""
+    good = torch.stack([a.reshape(len(a), -1).isfinite().all(1) for a in explanation.attributions]).all(0)
+    if not bool(good.all()):
+        row = explanation.index[~good][0].item()
+        raise NotFinite(f"attribution={explanation.method}: attributions of example {row} are not finite")
 
 
 def gaps(delta: Tensor, change: Tensor) -> Tensor:
@@ -78,12 +104,17 @@ def gaps(delta: Tensor, change: Tensor) -> Tensor:
 
 
 def incomplete(
-    explanation: Explanation, method: captum.attr.Attribution, change: Tensor | None
+    explanation: Explanation, method: captum.attr.Attribution, change: Tensor | None = None
 ) -> tuple[str, ...]:
-    """A warning where attributions do not sum to the change of output as the method promises."""
+    """A warning where attributions do not sum to the change of output as the method promises.
+
+    `change` [examples] is what they should sum to; None takes their sum less the convergence delta.
+    """
     delta = explanation.convergence_delta
-    if change is None or delta is None or not isinstance(method, EXACT + CONVERGING):
+    shares = isinstance(method, EXACT + CONVERGING) and method.multiplies_by_inputs
+    if delta is None or not shares:
         return ()
+    change = total(explanation.attributions) - delta if change is None else change
     missed = gaps(delta, change)
     if not bool(missed.any()):
         return ()
@@ -97,29 +128,81 @@ def incomplete(
     )
 
 
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Restore train/eval mode, requires_grad and hooks afterwards, also when the block raises.
+def surrogate(explanation: Explanation, method: captum.attr.Attribution) -> tuple[str, ...]:
+    """Warnings about a linear surrogate that fits badly, or that its penalty has emptied."""
+    if not isinstance(method, captum.attr.Lime) or isinstance(method, captum.attr.KernelShap):
+        return ()
+    found: tuple[str, ...] = ()
+    fit = getattr(method, "surrogate_r2", None)
+    if fit is not None and bool((fit < LOWEST_R2).any()):
+        found += (
+            f"the linear surrogate fits badly for {int((fit < LOWEST_R2).sum())} of {len(fit)} examples "
+            f"(median R2 {fit.median().item():.2f}): raise n_samples, or trust it less",
+        )
+    values = explanation.per_feature()[_players(explanation)]
+    zeros = (values == 0).double().mean().item() if len(values) else 0.0
+    if zeros > MOST_ZEROS:
+        found += (
+            f"{zeros:.0%} of the surrogate's coefficients are exactly 0: its penalty is too strong for these "
+            "outputs; use lime with its ridge, or a smaller alpha",
+        )
+    return found
 
-    RuntimeError where the block changed weights.
+
+def _players(explanation: Explanation) -> Tensor:
+    """Which features are there and differ from the baseline, bool [examples, features]."""
+    if explanation.baselines is None:
+        return explanation.present
+    pairs = zip(explanation.inputs, explanation.baselines, strict=True)
+    changes = tuple((x != b).to(torch.float32) for x, b in pairs)
+    return (
+        feature_totals(changes, explanation.feature_mask, explanation.num_features) > 0
+    ) & explanation.present
+
+
+SWAPS_WEIGHTS = (captum.attr.LRP,)
+"""Methods that change weights while they work."""
+ATTACHED = ("rule", "activations", "activation", "input", "input_ref", "output")
+"""Attributes that Captum sets on modules and deletes again, or leaves there when it fails."""
+
+
+@contextmanager
+def untouched(model: nn.Module, swaps_weights: bool = False) -> Iterator[None]:
+    """Restore train/eval mode, requires_grad, hooks and attached rules afterwards, also when the block raises.
+
+    RuntimeError where the block changed weights; with `swaps_weights` they are restored too.
     """
     modules, parameters = list(model.modules()), list(model.parameters())
     modes = [m.training for m in modules]
     wanted = [p.requires_grad for p in parameters]
     versions = [p._version for p in parameters]
+    copies = [p.detach().clone() for p in parameters] if swaps_weights else None
     hooks = [_hooks(m) for m in modules]
+    attached = [{name: vars(m)[name] for name in ATTACHED if name in vars(m)} for m in modules]
     try:
         yield
     finally:
-        for module, mode, kept in zip(modules, modes, hooks, strict=True):
+        for module, mode, kept, own in zip(modules, modes, hooks, attached, strict=True):
             module.training = mode
             for registry, before_ in zip(_registries(module), kept, strict=True):
                 for key in set(registry) - before_:
                     del registry[key]
+            for name in ATTACHED:
+                vars(module).pop(name, None)
+            vars(module).update(own)
         for parameter, grad in zip(parameters, wanted, strict=True):
             parameter.requires_grad_(grad)
-    if versions != [p._version for p in parameters]:
+        if copies is not None:
+            _restore(parameters, copies)
+    if copies is None and versions != [p._version for p in parameters]:
         raise RuntimeError("the weights of the network were changed while it was explained")
+
+
+def _restore(parameters: list[nn.Parameter], copies: list[Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, copy in zip(parameters, copies, strict=True):
+            if not torch.equal(parameter, copy):
+                parameter.copy_(copy)
 
 
 def _registries(module: nn.Module) -> tuple[dict, ...]:

@@ -83,6 +83,9 @@ class LayerGradCam(captum.attr.LayerGradCam):
     the input gets an equal share, so that a pixel's features sum to the map.
     """
 
+    laid_over_inputs = True
+    """What it gives has the shape of the inputs, unlike what other layer methods give."""
+
     def attribute(  # type: ignore[override]
         self,
         inputs: Any,
@@ -103,7 +106,7 @@ def lay_over(cam: Tensor, x: Tensor, mode: str = "bilinear") -> Tensor:
     """A map [rows, 1, *spatial] upsampled to the input [rows, channels, *spatial] and shared by its channels."""
     if cam.dim() != x.dim() or cam.dim() < 3:
         raise ValueError(
-            f"the layer gives a map of shape {tuple(cam.shape[1:])}, which has no place in an input of {tuple(x.shape[1:])}"
+            f"the layer gives a map of {tuple(cam.shape[1:])}, with no place in an input of {tuple(x.shape[1:])}"
         )
     smooth = {3: "linear", 4: "bilinear", 5: "trilinear"}[x.dim()] if mode == "bilinear" else mode
     aligned = {} if smooth == "nearest" else {"align_corners": False}

@@ -34,6 +34,8 @@ class Network(nn.Module):
 
     explained_layer: str | None = None
     """Name of the layer [batch, channels, *spatial] that Grad-CAM reads; None where there is none."""
+    hidden_layer: str | None = None
+    """Name of the layer that layer and neuron methods read where no other is named; None where there is none."""
 
     def __init__(self, modalities: Sequence[Modality], embedding: int = 32):
         super().__init__()

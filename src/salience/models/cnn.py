@@ -39,7 +39,7 @@ class CNN(Network):
             depth, height, width = size, height // (1 + halve), width // (1 + halve)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(prod((depth, height, width)), num_outputs)
-        self.explained_layer = f"blocks.{len(channels) - 1}.relu"
+        self.explained_layer = self.hidden_layer = f"blocks.{len(channels) - 1}.relu"
 
     def forward(self, image: Tensor, *context: Tensor) -> Tensor:
         for part in self.blocks:

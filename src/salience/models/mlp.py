@@ -25,6 +25,7 @@ class MLP(Network):
         width = sum(prod(s) for s in self.embedded_shapes)
         self.layers = nn.Sequential()
         for size in hidden:
+            self.hidden_layer = f"layers.{len(self.layers) + 1}"  # the activation of the last hidden layer
             for layer in hidden_layer(width, size, activation, dropout):
                 self.layers.append(layer)
             width = size

@@ -48,6 +48,7 @@ class Transformer(Network):
         self.blocks = nn.ModuleList(Block(width, heads, ff, dropout, activation) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_outputs)
+        self.hidden_layer = f"blocks.{depth - 1}.out" if depth else "embed_out"
 
     def sequence_shapes(self) -> list[tuple[int, int]]:
         """Length and width of the sequence that each modality makes."""
@@ -86,6 +87,33 @@ class Transformer(Network):
             return x.mean(1)
         shown = (~padded).to(x.dtype)[..., None]
         return (x * shown).sum(1) / shown.sum(1).clamp(min=1)
+
+    # -- what methods that read attention ask (attribution.transformers) ---------------------------------------------
+
+    @property
+    def attention_layers(self) -> list[nn.Module]:
+        """The modules with a hook point `probabilities`, in the order in which they are passed."""
+        return [block.attention for block in self.blocks]
+
+    def laid_over_inputs(self, rollout: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The rows of a matrix [B, L, L] pooled like the outputs are, and laid over the embedded inputs.
+
+        Entry [i, j]: what position j means to position i. The elements of a position get equal shares.
+        """
+        embedded, padding = self.split(tensors)
+        pooled = self.pool(rollout, self.sequence(embedded, padding)[1])
+        parts = pooled[:, self.cls is not None :].split([length for length, _ in self.sequence_shapes()], 1)
+        return tuple(laid_over(m, p, x) for m, p, x in zip(self.modalities, parts, embedded, strict=True))
+
+
+def laid_over(modality: Modality, values: Tensor, embedded: Tensor) -> Tensor:
+    """Numbers of positions [B, L] in equal shares on the elements that each position is made of."""
+    shares = values / modality.sequence(torch.ones_like(embedded)).sum(-1)
+    with torch.enable_grad():  # the way back through a rearrangement undoes it
+        elements = torch.zeros_like(embedded).requires_grad_()
+        return torch.autograd.grad(
+            (modality.sequence(elements) * shares[..., None].detach()).sum(), elements
+        )[0]
 
 
 class PositionwiseScale(nn.Module):
