@@ -1,0 +1,103 @@
+"""How two ways of doing the same thing compare: interleaved pairs, one thread, CPU time, the median of the ratios.
+
+Shared machines drift; a ratio of two runs that follow each other drifts little. Every comparison is one JSON file.
+"""
+
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Ours beside a peer's on one workload."""
+
+    what: str
+    ours_ms: float
+    peer_ms: float
+    ratio: float
+    """Median of peer / ours over the pairs; above 1 is faster."""
+    low: float
+    high: float
+    difference: float | None
+    """Largest difference of the results, as a share of the largest value; None where they are random."""
+    limit_ms: float | None = None
+    """What the rows that must pass through the network cost at the best batch size."""
+
+    @property
+    def line(self) -> str:
+        """One row of the printed table."""
+        limit = "" if self.limit_ms is None else f"{self.limit_ms:9.2f} {self.ours_ms / self.limit_ms:6.2f}"
+        gap = "" if self.difference is None else f"{self.difference:.1e}"
+        return (
+            f"{self.what:46}{self.ours_ms:10.2f}{self.peer_ms:11.2f}{self.ratio:9.2f}x "
+            f"[{self.low:.2f} - {self.high:.2f}]{limit:>18}  {gap}"
+        )
+
+
+HEADER = (
+    f"{'workload':46}{'ours ms':>10}{'peer ms':>11}{'ratio':>10} [range]{'limit, ours/limit':>22}  difference"
+)
+
+
+def cpu(function: Callable[[], Any]) -> tuple[float, Any]:
+    """CPU seconds of one call, and what it returned."""
+    start = time.process_time()
+    result = function()
+    return time.process_time() - start, result
+
+
+def pairs(
+    what: str,
+    ours: Callable[[], Any],
+    peer: Callable[[], Any],
+    count: int = 5,
+    difference: Callable[[Any, Any], float] | None = None,
+    limit_ms: float | None = None,
+) -> Comparison:
+    """Time both in turn, `count` times after one warm-up each."""
+    mine, theirs = ours(), peer()
+    gap = None if difference is None else difference(mine, theirs)
+    times = [(cpu(ours)[0], cpu(peer)[0]) for _ in range(count)]
+    ratios = sorted(b / max(a, 1e-9) for a, b in times)
+    return Comparison(
+        what,
+        1e3 * median(a for a, _ in times),
+        1e3 * median(b for _, b in times),
+        median(ratios),
+        ratios[0],
+        ratios[-1],
+        gap,
+        limit_ms,
+    )
+
+
+def save(name: str, rows: list[Comparison]) -> Path:
+    """Write the comparisons beside versions and hardware to outputs/benchmarks/<name>.json."""
+    from importlib.metadata import version
+
+    from salience.files import write_json
+
+    place = {
+        "processor": platform.processor() or platform.machine(),
+        "python": platform.python_version(),
+        **{n: version(n) for n in ("torch", "captum", "numpy")},
+    }
+    folder = Path("outputs/benchmarks")
+    folder.mkdir(parents=True, exist_ok=True)
+    return write_json(folder / f"{name}.json", {"place": place, "rows": [asdict(r) for r in rows]})
+
+
+def show(rows: list[Comparison]) -> None:
+    """Print the table."""
+    print(HEADER)
+    for row in rows:
+        print(row.line, flush=True)
+
+
+__all__ = ["Comparison", "HEADER", "cpu", "json", "pairs", "save", "show"]
