@@ -91,7 +91,16 @@ def stubborn():
     time.sleep(60)
 
 
+def meets():
+    """Ends when a second process is here."""
+    start = Path(os.environ["STARTED"])
+    Path(f"{start}.{os.getpid()}").touch()
+    while len(list(start.parent.glob(f"{start.name}.*"))) < 2:
+        time.sleep(0.05)
+
+
 ENDS = {
+    "meets": meets,
     "wrong": wrong,
     "fails": fails,
     "noted": noted,

@@ -95,6 +95,8 @@ def _say(lines: Sequence[str]) -> None:
 def _dispatch(job: str, arguments: list[str]) -> None:
     """Do the one thing that the flags ask for."""
     if {"--help", "-h"} & set(arguments):
+        from .listing import help_text
+
         print(help_text())
         return
     overrides, args = _parsed(arguments)
@@ -200,43 +202,5 @@ def _explain(error: Exception, composer: "Composer", overrides: list[str]) -> No
     from .config import one_line
 
     if isinstance(error, HydraException | OmegaConfBaseException):
-        for one in composer.expanded(overrides)[:64]:
-            composer.full(one)
-        raise WrongInput(one_line(error)) from error
-
-
-def help_text() -> str:
-    """One screen: the groups with their options, and commands to copy."""
-    import textwrap
-
-    from .config import config_folder, options
-
-    lines = [
-        "Train a network, explain it with Captum, measure the explanations.",
-        "",
-        "Groups (group=option):",
-    ]
-    for group in ("data", "model", "training", "baseline", "attribution", "metric", "tracker", "experiment"):
-        names = options(group)
-        more = f" ... python scripts/list.py {group}"
-        text = textwrap.wrap(", ".join(names), 86, max_lines=3, placeholder=more, break_on_hyphens=False)
-        lines += [f"  {(group if not n else ''):<12}{part}" for n, part in enumerate(text)]
-    return "\n".join([*lines, HELP.format(folder=os.path.relpath(config_folder()))])
-
-
-HELP = """\
-  controls    rows that a method must beat, options of attribution: controls=[random,input]
-  Of attribution, controls, metric and tracker a run takes several: attribution=[saliency,lime]
-
-Keys (key=value): {folder}/run.yaml holds those of a run; an option's file holds its own.
-  explained=200  seed=1  training.epochs=50  model.mlp.hidden=[128]  attribution.lime.arguments.n_samples=99
-
-Commands to copy:
-  python scripts/run.py
-  python scripts/run.py model=cnn data=digits attribution=[saliency,occlusion] dry=true
-  python scripts/run.py model=transformer data=film seed=1 explained=50
-  python scripts/run.py -m attribution=saliency,lime seed=0,1       a run each: here four
-  python scripts/run.py --cfg job                                   the composed config, nothing is run
-
-Also: --multirun/-m, --info, --config-dir FOLDER (your own options), --hydra-help; completion: -sc install=bash
-Exit codes: 0 done, 1 failed, 2 wrong input, 3 some runs of a sweep failed, 130/143 interrupted"""
+        lines = composer.mistakes(composer.expanded(overrides)[:64])
+        raise WrongInput("\n".join(lines) or one_line(error)) from error

@@ -1,7 +1,7 @@
 """The edge: from options and `key=value` on the command line, or in a list, to one composed and checked config."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,6 +133,16 @@ class Composer:
             return self._load(overrides)
         except Exception:
             return None
+
+    def mistakes(self, jobs: Iterable[Sequence[str]]) -> list[str]:
+        """The lines of every run in `jobs` (rewritten overrides), each line once."""
+        lines: list[str] = []
+        for job in jobs:
+            try:
+                self.full(job)
+            except WrongInput as error:
+                lines += str(error).splitlines()
+        return list(dict.fromkeys(lines))
 
     def judged(self, overrides: Sequence[str], several_jobs: bool) -> tuple[list[Any], list[str]]:
         """The overrides that can be read and choose options that exist, parsed; and a line for each other one."""

@@ -44,7 +44,7 @@ def in_groups(
             continue
         key = shown_key(override.get_key_element())
         for value in _values(override):
-            if line := _not_an_option(key, value, known):
+            if line := _not_an_option(key, value, known, options(_inner(override.key_or_group, value))):
                 yield override, line
                 break
         now, (_, before) = as_typed(override.input_line).partition("=")[2], chosen.get(key, (None, ""))
@@ -76,12 +76,17 @@ def _values(override: Any) -> list[Any]:
     return [getattr(value, "text", value) for value in flat]  # a quoted string holds its text
 
 
-def _not_an_option(key: str, value: Any, known: Sequence[str]) -> str | None:
+def _inner(group: str, value: Any) -> str:
+    """The group that `value` lies in: an option may be in a folder of its group, `model=vision/vit`."""
+    return "/".join([group, *str(value).split("/")[:-1]]) if OPTION.fullmatch(str(value)) else group
+
+
+def _not_an_option(key: str, value: Any, known: Sequence[str], here: Sequence[str]) -> str | None:
     if value is None or not OPTION.fullmatch(str(value)):
         return (
             f"{key}={'null' if value is None else value}: not the name of an option. Options: {listed(known)}"
         )
-    if str(value) not in known and "/" not in str(value):
+    if str(value).rpartition("/")[2] not in here:
         return f"{key}={value}: no such option.{nearest(value, known)} Options: {listed(known)}"
     return None
 

@@ -47,11 +47,7 @@ def planned(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
         if kept not in jobs:
             jobs.append(kept)
     nowhere = [dropped[o] for o in dropped if o not in used]  # a method that no run has: wrong in every run
-    for job in [*nowhere[:1], *jobs]:
-        try:
-            composer.full(job)
-        except WrongInput as error:
-            lines += str(error).splitlines()
+    lines += composer.mistakes([*nowhere[:1], *jobs])
     if lines:
         raise WrongInput("\n".join(dict.fromkeys(lines)))
     return jobs
