@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from .attribution.explanation import Cost, Explanation, Explicand
+from .attribution.layer_explanation import LayerExplanation
 from .data.task import Task
 from .metrics.base import Reference
 from .modality import Modality
@@ -57,14 +59,15 @@ def from_explanation(explanation: Explanation, reference: Reference) -> Shard:
         kind = "reference" if _same(explanation.baselines, reference.values) else "own"
     if kind == "own":
         tensors |= {f"baselines.{i}": t for i, t in enumerate(explanation.baselines or ())}
-    return tensors, {"reduce": explanation.reduce, "baselines": kind}
+    return tensors, {"reduce": explanation.reduce, "baselines": kind} | explanation.stored
 
 
 def to_explanation(shard: Shard, explicand: Explicand, reference: Reference, **known: Any) -> Explanation:
     """What `from_explanation` made a shard of; `known`: method, modalities, task, warnings, cost."""
     tensors, metadata = shard
     baselines = {"none": None, "reference": reference.values, "own": _group(tensors, "baselines")}
-    return Explanation(
+    own = partial(LayerExplanation, layer=metadata["layer"]) if "layer" in metadata else Explanation
+    return own(
         **{field.name: getattr(explicand, field.name) for field in fields(explicand)},
         attributions=_group(tensors, "attributions"),
         convergence_delta=tensors.get("convergence_delta"),

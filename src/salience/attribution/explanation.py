@@ -1,8 +1,8 @@
 """What is explained (an explicand) and what came out (an explanation), for a batch of examples."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -102,6 +102,13 @@ class Explanation(Explicand):
     task: Task | None = None
     explainer: Any = field(default=None, repr=False, compare=False)
     """The explainer that made it, for metrics that explain perturbed copies; None where it was read from disk."""
+    of_inputs: ClassVar[bool] = True
+    """Whether it explains the inputs, feature by feature; else a hidden layer, which metrics cannot judge."""
+
+    @property
+    def stored(self) -> dict[str, str]:
+        """What a file says of it beside tensors, where there is more to say."""
+        return {}
 
     def per_feature(self) -> Tensor:
         """Signed attribution per feature [examples, features], before any abs; absent features are 0."""
@@ -184,13 +191,21 @@ class Explained(nn.Module):
     """The function that a run explains: a network in eval mode, its outputs [rows, outputs] in one output space.
 
     Methods and metrics share it, so they cannot disagree about what is explained, and it counts the rows they need.
-    For logits it is the network itself that runs; for probabilities the task's `link` follows it.
+    For logits it is the network itself that runs; for probabilities the task's `link` follows it. `shared` holds
+    arguments of the network that are the same for all rows, by their place among its arguments: nobody cuts or repeats
+    them. A compiled network is explained as what it was compiled from, whose modules can be hooked.
     """
 
-    def __init__(self, model: nn.Module, link: Callable[[Tensor], Tensor] | None = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        link: Callable[[Tensor], Tensor] | None = None,
+        shared: Mapping[int, Any] | None = None,
+    ):
         super().__init__()
-        self.model = model
+        self.model = getattr(model, "_orig_mod", model)
         self.link = link
+        self.shared = dict(sorted((shared or {}).items()))
         self.counter = Counter()
         self.eval()
 
@@ -201,7 +216,10 @@ class Explained(nn.Module):
 
     def uncounted(self, *inputs: Tensor) -> Tensor:
         """The same without counting, for passes that only look at the network."""
-        outputs = self.model(*inputs)
+        arguments = list(inputs)
+        for place, value in self.shared.items():
+            arguments.insert(place, value)
+        outputs = self.model(*arguments)
         if outputs.dim() == 1:
             outputs = outputs[:, None]
         return outputs if self.link is None else self.link(outputs)

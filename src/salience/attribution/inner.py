@@ -1,7 +1,6 @@
 """Explanations of hidden layers and of single neurons: how a run makes and keeps what Captum's inner methods give."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,47 +10,19 @@ from torch import Tensor
 from . import guards
 from .explainer import Explainer
 from .explanation import Explanation
-
-
-@dataclass(frozen=True)
-class LayerExplanation(Explanation):
-    """What the units of a hidden layer contribute: `attributions` have the shape of the layer's output, one tensor.
-
-    It has no features of the input, so metrics do not apply: each of them is undefined for every example.
-    """
-
-    layer: str = ""
-    """The name of the module in the network."""
-
-    def per_feature(self) -> Tensor:
-        """ValueError: units are not features of the input."""
-        raise ValueError(f"{self.method} explains the layer {self.layer}, not the features of the input")
-
-    def per_unit(self) -> Tensor:
-        """Signed attribution of each unit or channel, added up over its places [examples, channels]."""
-        values = self.attributions[0]
-        return values.reshape(len(values), values.shape[1] if values.dim() > 1 else 1, -1).sum(2)
-
-    def measured_by(self, metric: Any, explainer: Any, reference: Any) -> Any:
-        """Undefined for every example."""
-        return metric.undefined(self)
-
-    def show(self, example: int | None = None):
-        """A matplotlib figure of one example, or of the mean over all."""
-        from ..figures.layers import layer_figure
-
-        return layer_figure(self if example is None else self.rows(slice(example, example + 1)))
-
-    def _repr_html_(self) -> str:
-        from ..figures.canvas import image_tag, png
-
-        return image_tag(png(self.show()), f"Attributions of {self.method} to the layer {self.layer}.")
+from .layer_explanation import LayerExplanation
 
 
 class InnerExplainer(Explainer):
     """A method that reads a hidden layer: the network's own `hidden_layer` where none is named."""
 
-    layer_needs = ""
+    layer_needs = note = ""
+    """`note`: what a reader of the results must know."""
+
+    def _construct(self) -> captum.attr.Attribution:
+        method = super()._construct()
+        self.notes = (*self.notes, self.note.format(layer=self.layer_name))
+        return method
 
     @property
     def default_layer(self) -> str | None:
@@ -66,13 +37,13 @@ class InnerExplainer(Explainer):
 class NeuronExplainer(InnerExplainer):
     """Explains one unit of a hidden layer, in the shape of the inputs."""
 
-    def _check(self, explanation: Explanation) -> tuple[str, ...]:
-        note = f"explains a unit of the layer {self.layer_name}, not the output that metrics look at"
-        return (*super()._check(explanation), note)
+    note = "explains a unit of the layer {layer}, not the output that metrics look at"
 
 
 class LayerExplainer(InnerExplainer):
     """Explains the output by the units of a hidden layer."""
+
+    note = "metrics do not apply: it explains the layer {layer}, not the input"
 
     def _explanation(self, **known: Any) -> LayerExplanation:
         return LayerExplanation(**known, layer=self.layer_name)
@@ -82,8 +53,7 @@ class LayerExplainer(InnerExplainer):
 
     def _check(self, explanation: Explanation) -> tuple[str, ...]:
         guards.finite(explanation)
-        note = f"metrics do not apply: it explains the layer {self.layer_name}, not the input"
-        return (*guards.incomplete(explanation, self.method), note)
+        return guards.incomplete(explanation, self.method)
 
 
 def explainer_of(factory: Callable[..., captum.attr.Attribution]) -> type[Explainer]:

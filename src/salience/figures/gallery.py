@@ -12,6 +12,7 @@ from ..modality import Modality
 from .canvas import image_tag, number, plain, png
 from .compare import caption, compare
 from .curves import Band, curves_figure, training_figure
+from .layers import layer_means, layers_figure
 from .summary import drawable, means, summary_figure
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def save_all(folder: Kept, data: Data, controls: Collection[str] = ()) -> list[P
     """Draw a whole run into its folder, one PNG each; shards are read one at a time."""
     folder.figures.mkdir(parents=True, exist_ok=True)
     saved = []
-    for drawn in (_examples, _features, _curves, _training):
+    for drawn in (_examples, _features, _layers, _curves, _training):
         for name, title, alt, figure in drawn(folder, data, controls):
             files.atomic_write(folder.figures / name, png(figure))
             saved.append({"file": name, "title": title, "alt": alt})
@@ -72,8 +73,9 @@ def save_all(folder: Kept, data: Data, controls: Collection[str] = ()) -> list[P
 def _examples(folder: Kept, data: Data, controls: Collection[str]) -> Iterator[Drawn]:
     first: dict[str, Explanation] = {}
     for method in folder.methods():
-        shard = next(iter(folder.explanations(method, data.modalities, data.task)))
-        first[method] = cast(Explanation, shard.rows(slice(0, GALLERY)))
+        shard = _first(folder, data, method)
+        if shard.of_inputs:
+            first[method] = cast(Explanation, shard.rows(slice(0, GALLERY)))
     if first:
         one = next(iter(first.values()))
         said = {i: _said(row) for i, row in folder.predictions(one.index.tolist()).items()}
@@ -82,6 +84,11 @@ def _examples(folder: Kept, data: Data, controls: Collection[str]) -> Iterator[D
         captions = " ".join(caption(one, i, said) for i in range(len(one)))
         alt = f"Attributions of {', '.join(first)} side by side. {captions}"
         yield "examples.png", "Examples", alt, figure
+
+
+def _first(folder: Kept, data: Data, method: str) -> Explanation:
+    """The first shard of a method."""
+    return next(iter(folder.explanations(method, data.modalities, data.task)))
 
 
 def _said(row: Mapping[str, str]) -> str:
@@ -94,11 +101,19 @@ def _said(row: Mapping[str, str]) -> str:
 
 
 def _features(folder: Kept, data: Data, controls: Collection[str]) -> Iterator[Drawn]:
-    methods = folder.methods()
+    methods = [m for m in folder.methods() if _first(folder, data, m).of_inputs]
     found = {m: means(folder.explanations(m, data.modalities, data.task)) for m in methods}
     if drawable(found):
         alt = f"Mean size of the attribution of each feature for {', '.join(methods)}."
         yield "features.png", "Features on average", alt, summary_figure(found, controls)
+
+
+def _layers(folder: Kept, data: Data, controls: Collection[str]) -> Iterator[Drawn]:
+    methods = [m for m in folder.methods() if not _first(folder, data, m).of_inputs]
+    if methods:
+        found = {m: layer_means(folder.explanations(m, data.modalities, data.task)) for m in methods}
+        alt = f"Mean attribution of the units of a hidden layer for {', '.join(methods)}."
+        yield "layers.png", "Hidden layers", alt, layers_figure(found)
 
 
 def _curves(folder: Kept, data: Data, controls: Collection[str]) -> Iterator[Drawn]:

@@ -130,6 +130,10 @@ class Metric(ABC):
     def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
         """Judge every example of `explanation`; `explainer.model` is the explained function."""
 
+    def undefined(self, explanation: Explanation) -> Measurement:
+        """What there is to say of an explanation that this cannot judge: nan for every example."""
+        return Measurement(torch.full((len(explanation),), torch.nan, dtype=torch.float64))
+
     @property
     def key(self) -> str:
         """Its name in the configs, and the purpose of its random streams."""

@@ -93,7 +93,7 @@ class Transformer(Network):
     @property
     def attention_layers(self) -> list[nn.Module]:
         """The modules with a hook point `probabilities`, in the order in which they are passed."""
-        return [block.attention for block in self.blocks]
+        return [getattr(block, "attention") for block in self.blocks]  # noqa: B009
 
     def laid_over_inputs(self, rollout: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The rows of a matrix [B, L, L] pooled like the outputs are, and laid over the embedded inputs.

@@ -77,6 +77,10 @@ class _Copy(captum.attr.LRP):
             layer.rule.relevance_input = defaultdict(list)  # type: ignore[union-attr, assignment]
             layer.rule.relevance_output = {}  # type: ignore[union-attr, assignment]
 
+    def _forward_fn_wrapper(self, *inputs: Any) -> Any:
+        """Captum adds 0 to everything, which makes a padding mask a row of numbers."""
+        return self.model(*(x + 0 if torch.is_tensor(x) and x.is_floating_point() else x for x in inputs))
+
     def _register_forward_hooks(self) -> None:
         from captum._utils.common import _register_backward_hook
 
