@@ -1,7 +1,8 @@
 """Explaining and measuring a network that is in memory: no config, no files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,8 +10,9 @@ from torch import Tensor, nn
 
 from .attribution import guards
 from .attribution.baselines import Baseline
-from .attribution.explainer import Explainer, named
+from .attribution.explainer import named
 from .attribution.explanation import Explained, Explanation, Explicand, at_target, feature_masks
+from .attribution.inner import explainer_of
 from .config import build, options, shipped
 from .data.base import Classification, Examples
 from .errors import WrongInput, listed, nearest
@@ -51,18 +53,18 @@ def explain(
     factory, spec = _factory(method)
     key = method if isinstance(method, str) else method.__name__
     given = inputs if isinstance(inputs, tuple) else (inputs,)
-    context = additional_forward_args
-    context = () if context is None else context if isinstance(context, tuple) else (context,)
-    with guards.untouched(model):
-        explained = Explained(model)
+    with guards.same_mode(model):
+        explained, context = _closed(model, given, additional_forward_args)
         x = _explicand(explained, given, context, target, feature_mask)
-        explainer = Explainer(
+        explainer = explainer_of(factory)(
             key, factory, explained, _modalities(given, x.inputs), _task(x), _no_examples(given),
             Given(baselines), Streams(seed), _arguments(spec, arguments, factory, key), layer or spec.get("layer"),
         )  # fmt: skip
         try:
             return explainer.explain(x)
-        except (ValueError, TypeError, AssertionError, RuntimeError, IndexError) as error:
+        except (WrongInput, guards.NotFinite):
+            raise
+        except Exception as error:  # Captum's and the network's own, of any kind
             raise guards.Refused(f"{key}: {str(error).strip() or type(error).__name__}") from error
 
 
@@ -94,13 +96,13 @@ def measure(
         explanation = replace(explanation, relevant=relevant)
     reference = _reference(explanation, baselines)
     columns = {}
-    with guards.untouched(explainer.model):
+    with guards.same_mode(explainer.model):
         explainer.model.eval()
         for given in [metrics] if isinstance(metrics, str | Metric) else metrics:
             name, metric = (given, _metric(given, seed)) if isinstance(given, str) else (given.key, given)
             if metric.needs_relevant and explanation.relevant is None:
                 raise WrongInput(f"metric {name} needs the known relevant features: give relevant=")
-            columns[name] = metric(explainer, explanation, reference).scores.cpu().numpy()
+            columns[name] = explanation.measured_by(metric, explainer, reference).scores.cpu().numpy()
     return pd.DataFrame(columns, index=pd.Index(explanation.index.tolist(), name="example"))
 
 
@@ -138,7 +140,9 @@ class _Measured:
         self.model = model
 
     def attribute(self, *_: Any) -> Any:
-        raise WrongInput("this metric explains perturbed copies: it needs an explanation made by salience.explain")
+        raise WrongInput(
+            "this metric explains perturbed copies: it needs an explanation made by salience.explain"
+        )
 
 
 def _factory(method: str | type) -> tuple[Any, Mapping[str, Any]]:
@@ -147,7 +151,9 @@ def _factory(method: str | type) -> tuple[Any, Mapping[str, Any]]:
         return method, {}
     known = options("attribution")
     if method not in known:
-        raise WrongInput(f"method={method}: no such method.{nearest(method, known)} Methods: {listed(known, 400)}")
+        raise WrongInput(
+            f"method={method}: no such method.{nearest(method, known)} Methods: {listed(known, 400)}"
+        )
     spec = shipped("attribution", method)[method]
     return build({**spec["method"], "_partial_": True}), spec
 
@@ -160,13 +166,51 @@ def _arguments(spec: Mapping[str, Any], given: Mapping[str, Any], factory: Any, 
         allowed |= set(named(getattr(inner, "func", inner).attribute)) - {"self"} - FILLED
     for name in given:
         if name not in allowed:
-            raise WrongInput(f"{key}: no argument {name}.{nearest(name, allowed)} Arguments: {listed(sorted(allowed))}")
+            raise WrongInput(
+                f"{key}: no argument {name}.{nearest(name, allowed)} Arguments: {listed(sorted(allowed))}"
+            )
     return {**(spec.get("arguments") or {}), **given}
+
+
+def _closed(model: nn.Module, raw: tuple[Tensor, ...], context: Any) -> tuple[Explained, tuple[Tensor, ...]]:
+    """The network with those additional arguments that all rows share, and the others, which have one entry per row.
+
+    A tensor with as many entries as there are rows may be either (a mask of positions by positions): the first row
+    alone must then give what it gives among the others.
+    """
+    given = context if isinstance(context, tuple) else () if context is None else (context,)
+    rows = len(raw[0])
+    open_ = [i for i, c in enumerate(given) if isinstance(c, Tensor) and c.dim() and len(c) == rows]
+
+    def split(batched: Iterable[int]) -> tuple[Explained, tuple[Tensor, ...]]:
+        shared = {len(raw) + i: c for i, c in enumerate(given) if i not in batched}
+        return Explained(model, shared=shared), tuple(given[i] for i in batched)
+
+    for count in range(len(open_), -1, -1) if rows > 1 else ():
+        for batched in combinations(open_, count):
+            if open_ and _same_alone(*split(batched), raw):
+                return split(batched)
+    return split(open_)
+
+
+def _same_alone(model: Explained, context: tuple[Tensor, ...], raw: tuple[Tensor, ...]) -> bool:
+    """Whether the first row gives by itself what it gives among the others."""
+    with torch.no_grad():
+        inputs = model.embed(*raw)
+        try:
+            all_, first = (
+                model.uncounted(*(x[:n] for x in inputs), *(c[:n] for c in context)) for n in (len(raw[0]), 1)
+            )
+            return all_[:1].shape == first.shape and torch.allclose(all_[:1], first, rtol=1e-4, atol=1e-5)
+        except RuntimeError:  # shapes that do not fit
+            return False
 
 
 def _explicand(
     model: Explained, raw: tuple[Tensor, ...], context: tuple, target: Any, feature_mask: Any
 ) -> Explicand:
+    if not len(raw[0]):
+        raise WrongInput("inputs: there are no examples")
     with torch.no_grad():
         inputs = tuple(x.detach() for x in model.embed(*raw))
         outputs = model.uncounted(*inputs, *context)
@@ -230,7 +274,9 @@ def _masks(raw: tuple[Tensor, ...], inputs: tuple[Tensor, ...], given: Any) -> t
 def _modalities(raw: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Modality, ...]:
     """One feature per element; one per position where the network embeds what it is given."""
     return tuple(
-        Modality(tuple(r.shape[1:]), f"input {i}") if r.dim() == x.dim() else Tokens(tuple(r.shape[1:]), padding_id=-1)
+        Modality(tuple(r.shape[1:]), f"input {i}")
+        if r.dim() == x.dim()
+        else Tokens(tuple(r.shape[1:]), padding_id=-1)
         for i, (r, x) in enumerate(zip(raw, inputs, strict=True))
     )
 
@@ -247,7 +293,9 @@ def _no_examples(raw: tuple[Tensor, ...]) -> Examples:
 def _metric(name: str, seed: int) -> Metric:
     known = options("metric")
     if name not in known:
-        raise WrongInput(f"metric={name}: no such metric.{nearest(name, known)} Metrics: {listed(known, 400)}")
+        raise WrongInput(
+            f"metric={name}: no such metric.{nearest(name, known)} Metrics: {listed(known, 400)}"
+        )
     return build(shipped("metric", name)[name], streams=Streams(seed))
 
 

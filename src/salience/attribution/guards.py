@@ -167,23 +167,33 @@ ATTACHED = ("rule", "activations", "activation", "input", "input_ref", "output")
 
 
 @contextmanager
+def same_mode(model: nn.Module) -> Iterator[None]:
+    """Restore the train/eval mode of every module afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+@contextmanager
 def untouched(model: nn.Module, swaps_weights: bool = False) -> Iterator[None]:
     """Restore train/eval mode, requires_grad, hooks and attached rules afterwards, also when the block raises.
 
     RuntimeError where the block changed weights; with `swaps_weights` they are restored too.
     """
     modules, parameters = list(model.modules()), list(model.parameters())
-    modes = [m.training for m in modules]
     wanted = [p.requires_grad for p in parameters]
     versions = [p._version for p in parameters]
     copies = [p.detach().clone() for p in parameters] if swaps_weights else None
     hooks = [_hooks(m) for m in modules]
     attached = [{name: vars(m)[name] for name in ATTACHED if name in vars(m)} for m in modules]
     try:
-        yield
+        with same_mode(model):
+            yield
     finally:
-        for module, mode, kept, own in zip(modules, modes, hooks, attached, strict=True):
-            module.training = mode
+        for module, kept, own in zip(modules, hooks, attached, strict=True):
             for registry, before_ in zip(_registries(module), kept, strict=True):
                 for key in set(registry) - before_:
                     del registry[key]
