@@ -34,10 +34,10 @@ class Entry:
             return "–"
         if not self.half:
             return f"{self.mean:.3g}"
-        digits = max(0, min(6, 2 - _magnitude(self.half)))
-        return (
-            f"{self.mean:.{digits}f} ±{self.half:.{digits}f}" if abs(self.mean) < 1e5 else f"{self.mean:.3g}"
-        )
+        digits = max(0, 2 - _magnitude(self.half))
+        if digits > 5 or abs(self.mean) >= 1e5:
+            return f"{self.mean:.1e} ±{self.half:.0e}"
+        return f"{self.mean:.{digits}f} ±{self.half:.{digits}f}"
 
 
 @dataclass(frozen=True)

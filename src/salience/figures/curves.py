@@ -76,7 +76,7 @@ def curves_figure(
         direction = better[(higher_is_better or {}).get(metric)]
         axes.set_title(plain(metric) + direction, fontsize=9, loc="left", parse_math=False)
         axes.set_xlabel("share of features", fontsize=8, color=MUTED)
-        axes.set_ylabel("score of the explained output", fontsize=8, color=MUTED)
+        axes.set_ylabel("mean over examples", fontsize=8, color=MUTED)
         axes.grid(color=LINE, linewidth=0.5)
         for method, band in by_method.items():
             axes.fill_between(band.at, band.low, band.high, color=styles[method]["color"], alpha=0.15, lw=0)
@@ -100,6 +100,7 @@ def training_figure(history: Sequence[Mapping[str, Any]]) -> "Figure":
         axes = sheet.axes((0.7 + (WIDTH + 0.75) * i, 0.4, WIDTH, HEIGHT))
         axes.set_title(title, fontsize=9, loc="left")
         axes.set_xlabel("epoch", fontsize=8, color=MUTED)
+        axes.locator_params(axis="x", nbins=6, integer=True)
         axes.grid(color=LINE, linewidth=0.5)
         for name, style in zip(found, _styles(found, ()), strict=True):
             label = plain(name.removeprefix("validation_") if title != "loss" else name).replace("_", " ")
