@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 
 from .attribution import guards
 from .attribution.baselines import Baseline
-from .attribution.explainer import named
+from .attribution.explainer import is_method, made_by, named
 from .attribution.explanation import Explained, Explanation, Explicand, at_target, feature_masks
 from .attribution.inner import explainer_of
 from .config import build, options, shipped
@@ -29,8 +30,7 @@ FILLED = {"inputs", "target", "baselines", "feature_mask", "generators", "return
 def explain(
     model: nn.Module,
     inputs: Tensor | tuple[Tensor, ...],
-    method: str | type,
-    *,
+    *method: str | type | partial,
     target: int | str | Sequence[int] | Tensor | None = None,
     baselines: Any = None,
     feature_mask: Tensor | tuple[Tensor, ...] | None = None,
@@ -41,26 +41,32 @@ def explain(
 ) -> Explanation:
     """Explain `inputs` [examples, ...] (a tensor, or a tuple of several inputs) of any network.
 
-    `method` is the name of a config (`"integrated_gradients"`, `"kernel_shap"`, ...) or a Captum class; every argument
-    of its `attribute` passes through. `target` is one class, one per example, or `"predicted"` (also None); outputs
-    are [examples, classes] or one number per example. `baselines` as Captum takes them: a number, one row, one row per
-    example, or the rows of a distribution for methods that average over one; None is zeros. `layer` names a module of
-    the network for methods that read one. The network, its mode and the global random streams are left as they were.
+    `method`, the third argument, is the name of a config (`"integrated_gradients"`, `"kernel_shap"`, ...) or a Captum
+    class; every argument of its `attribute` passes through (integrated gradients has one that is called `method`, too:
+    after a method in third place it is that one). `target` is one class, one per example, or `"predicted"` (also None);
+    outputs are [examples, classes] or one number per example. `baselines` as Captum takes them: a number, one row, one
+    row per example, or the rows of a distribution for methods that average over one; None is zeros. `layer` names a
+    module of the network for methods that read one. The network, its mode and the global random streams are left as
+    they were.
 
     Raises WrongInput for what cannot be: a misspelled method or argument, a target out of range, a method that cannot
     explain this network (attribution.guards.Refused).
     """
-    factory, spec = _factory(method)
-    key = method if isinstance(method, str) else method.__name__
+    chosen, *more = method or (arguments.pop("method", None),)
+    if more or not isinstance(model, nn.Module):
+        raise WrongInput("explain takes a network (an nn.Module), its inputs and one method; all else by name")
+    factory, spec = _factory(chosen)
+    key = str(chosen if isinstance(chosen, str) else made_by(chosen).__name__)
     given = inputs if isinstance(inputs, tuple) else (inputs,)
     with guards.same_mode(model):
         explained, context = _closed(model, given, additional_forward_args)
         x = _explicand(explained, given, context, target, feature_mask)
-        explainer = explainer_of(factory)(
-            key, factory, explained, _modalities(given, x.inputs), _task(x), _no_examples(given),
-            Given(baselines), Streams(seed), _arguments(spec, arguments, factory, key), layer or spec.get("layer"),
-        )  # fmt: skip
+        settings = _arguments(spec, arguments, factory, key)
         try:
+            explainer = explainer_of(factory)(
+                key, factory, explained, _modalities(given, x.inputs), _task(x), _no_examples(given),
+                Given(baselines), Streams(seed), settings, layer or spec.get("layer"),
+            )  # fmt: skip
             return explainer.explain(x)
         except (WrongInput, guards.NotFinite):
             raise
@@ -145,9 +151,11 @@ class _Measured:
         )
 
 
-def _factory(method: str | type) -> tuple[Any, Mapping[str, Any]]:
+def _factory(method: str | type | partial) -> tuple[Any, Mapping[str, Any]]:
     """What makes the Captum object, and the rest of the config of a named method."""
     if not isinstance(method, str):
+        if not is_method(method):
+            raise WrongInput(f"method={method!r}: no attribution method; give a config's name or a Captum class")
         return method, {}
     known = options("attribution")
     if method not in known:
@@ -159,11 +167,11 @@ def _factory(method: str | type) -> tuple[Any, Mapping[str, Any]]:
 
 
 def _arguments(spec: Mapping[str, Any], given: Mapping[str, Any], factory: Any, key: str) -> dict[str, Any]:
-    target = getattr(factory, "func", factory)
+    target = made_by(factory)
     allowed = set(named(target.attribute)) - {"self"} - FILLED
     inner = getattr(factory, "keywords", {}).get("attribution_method")
     if inner is not None:
-        allowed |= set(named(getattr(inner, "func", inner).attribute)) - {"self"} - FILLED
+        allowed |= set(named(made_by(inner).attribute)) - {"self"} - FILLED
     for name in given:
         if name not in allowed:
             raise WrongInput(
@@ -211,9 +219,13 @@ def _explicand(
 ) -> Explicand:
     if not len(raw[0]):
         raise WrongInput("inputs: there are no examples")
-    with torch.no_grad():
-        inputs = tuple(x.detach() for x in model.embed(*raw))
-        outputs = model.uncounted(*inputs, *context)
+    try:
+        with torch.no_grad():
+            inputs = tuple(x.detach() for x in model.embed(*raw))
+            outputs = model.uncounted(*inputs, *context)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WrongInput(f"inputs: the network does not read them: {reason}") from error
     if outputs.dim() != 2 or len(outputs) != len(inputs[0]):
         raise WrongInput(
             f"the network gives outputs of shape {tuple(outputs.shape)} for {len(inputs[0])} examples; "

@@ -167,6 +167,17 @@ def shapley(f: Any, x: Tensor, baseline: Tensor) -> Tensor:
     return result
 
 
+def same(got, wanted, tolerance=2e-6):
+    """Equal within `tolerance` of the largest value, in the same form."""
+    assert isinstance(got, tuple) == isinstance(wanted, tuple)
+    pairs = zip(got, wanted, strict=True) if isinstance(got, tuple) else [(got, wanted)]
+    for g, w in pairs:
+        assert g.shape == w.shape
+        torch.testing.assert_close(
+            g, w.detach().to(g.dtype), atol=tolerance * max(1.0, w.abs().max().item()), rtol=0
+        )
+
+
 class Fixed(Baseline):
     """Baselines given as tensors."""
 

@@ -402,7 +402,18 @@ def named(function: Callable) -> dict[str, inspect.Parameter]:
 
 def constructor_of(factory: Callable) -> dict[str, inspect.Parameter]:
     """The arguments of the class that a factory makes."""
-    return named(factory.func if isinstance(factory, partial) else factory)
+    return named(made_by(factory))
+
+
+def is_method(factory: Any) -> bool:
+    """Whether this is a class of attribution methods, or a partial of one."""
+    made = made_by(factory)
+    return isinstance(made, type) and issubclass(made, captum.attr.Attribution)
+
+
+def made_by(factory: Any) -> Any:
+    """The class whose objects a factory makes."""
+    return factory.func if isinstance(factory, partial) else factory
 
 
 def innermost(method: captum.attr.Attribution) -> captum.attr.Attribution:

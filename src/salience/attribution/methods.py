@@ -142,8 +142,8 @@ class FeaturePermutation(captum.attr.PerturbationAttribution):
         picks = self._picks(len(call), game.num_features, n_samples, len(pool[0]), generators).to(
             pool[0].device
         )
-        totals = call.inputs[0].new_zeros(len(call), game.num_features, dtype=torch.float32)
         full = call.all_scores()
+        totals = full.new_zeros(len(call), game.num_features)
         jobs = torch.cartesian_prod(
             torch.arange(len(call)), torch.arange(game.num_features), torch.arange(n_samples)
         ).to(totals.device)
@@ -162,7 +162,7 @@ class FeaturePermutation(captum.attr.PerturbationAttribution):
                 )
             )
             change = full[row] - call.scores(replaced, chosen, context)
-            totals.index_put_((row, feature), change.float() / n_samples, accumulate=True)
+            totals.index_put_((row, feature), change / n_samples, accumulate=True)
         return call.result(game.spread(totals))
 
     @staticmethod

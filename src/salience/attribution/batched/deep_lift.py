@@ -62,8 +62,8 @@ class _MaxPool(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, y: Tensor, x_ref: Tensor, pool: nn.Module, spatial: int) -> Tensor:
         function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[spatial - 1]
         options = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
-        _, at = function(x, *options, return_indices=True)  # type: ignore[operator, arg-type]
-        y_ref, at_ref = function(x_ref, *options, return_indices=True)  # type: ignore[operator, arg-type]
+        _, at = function(x, *options, return_indices=True)  # type: ignore[operator, call-overload]
+        y_ref, at_ref = function(x_ref, *options, return_indices=True)  # type: ignore[operator, call-overload]
         ctx.save_for_backward(x - x_ref, y, y_ref, at, at_ref)
         ctx.spatial = spatial
         return y.clone()

@@ -155,13 +155,15 @@ class GradientShap(captum.attr.GradientShap):
 
         def at(row: Tensor, step: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
             own, _, _ = call.at(row)
-            noisy = tuple(x if e is None else x + e[row, step] for x, e in zip(own, noise, strict=True))
+            noisy = tuple(
+                x if e is None else x + e[row, step].to(x.dtype) for x, e in zip(own, noise, strict=True)
+            )
             return noisy, tuple(p[chosen[row, step]].to(x.dtype) for p, x in zip(pool, own, strict=True))
 
         def points(row: Tensor, step: Tensor) -> tuple[Tensor, ...]:
             noisy, base = at(row, step)
             return tuple(
-                b + alpha[row, step].reshape(-1, *(1,) * (x.dim() - 1)) * (x - b)
+                b + alpha[row, step].to(x.dtype).reshape(-1, *(1,) * (x.dim() - 1)) * (x - b)
                 for x, b in zip(noisy, base, strict=True)
             )
 

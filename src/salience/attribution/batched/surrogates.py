@@ -187,7 +187,9 @@ class Lime(captum.attr.Lime):
         coefficients = torch.linalg.solve(gram + penalty / shown.shape[1], right)[..., 0] * game.players
         missed = centred - (member @ coefficients[..., None])[..., 0]
         spread = (weight * centred**2).sum(1)
-        self.surrogate_r2 = 1 - (weight * missed**2).sum(1) / spread.clamp(min=1e-300)
+        fits = 1 - (weight * missed**2).sum(1) / spread.clamp(min=1e-300)
+        constant = spread <= (1e-6 * value.abs().amax(1)) ** 2  # of what rounding leaves nothing is explained
+        self.surrogate_r2 = torch.where(constant, 1.0, fits)
         self.zero_fraction = (
             (coefficients[game.players] == 0).double().mean().item() if game.players.any() else 0.0
         )
