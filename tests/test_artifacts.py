@@ -88,6 +88,24 @@ def test_status_names_stage_and_error_in_one_line(folder):
     assert {"pid", "host", "started"} <= set(status)
 
 
+def test_a_failure_keeps_its_stage_and_its_traceback_is_in_the_log(folder):
+    folder.set_status("running", "explain")
+    try:
+        raise RuntimeError("no such layer")
+    except RuntimeError as error:
+        folder.fail(error)
+    status = folder.json(artifacts.STATUS)
+    assert (status["state"], status["stage"], status["error"]) == (
+        "failed",
+        "explain",
+        "RuntimeError: no such layer",
+    )
+    assert (
+        "Traceback" in (folder.path / "run.log").read_text()
+        and "test_artifacts.py" in (folder.path / "run.log").read_text()
+    )
+
+
 def test_config_keeps_references_and_what_was_typed(folder):
     text = "data:\n  token: ${oc.env:TOKEN}\n"
     folder.save_config(text, ["model=mlp", "data.token=a b: c"], {"attribution": ["saliency"]})

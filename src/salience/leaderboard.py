@@ -97,9 +97,14 @@ def network_scores(summary: Mapping[str, Any]) -> dict[str, float]:
 
 
 def _entry(entry: Mapping[str, Any]) -> Entry:
-    low, high = entry.get("low"), entry.get("high")
+    mean, low, high = (_number(entry.get(name)) for name in ("mean", "low", "high"))
     half = None if low is None or high is None else (high - low) / 2
-    return Entry(entry.get("mean"), half, int(entry.get("n") or 0), int(entry.get("undefined") or 0))
+    return Entry(mean, half, int(entry.get("n") or 0), int(entry.get("undefined") or 0))
+
+
+def _number(value: float | None) -> float | None:
+    """A number, or None for what a file has as null and memory as nan."""
+    return None if value is None or value != value else value
 
 
 def _magnitude(value: float) -> int:

@@ -90,7 +90,7 @@ def _bars(sheet: Sheet, top: float, height: float, one: LayerMeans) -> None:
     axes.set_axisbelow(True)
     left = len(one.mean) - len(order)
     if left:
-        sheet.text(1.05, top + height + 0.06, f"and {left} more", 7.5, color=MUTED, ha="right")
+        sheet.text(1.05, top + height + 0.22, f"and {left} more", 7.5, color=MUTED, ha="right")
 
 
 def _map(sheet: Sheet, top: float, places: Tensor) -> None:
