@@ -29,7 +29,7 @@ class Training(Strict):
     schedule: Literal["constant", "cosine", "linear"] = "cosine"
     warmup: Share = 0.1
     """Share of all steps over which the learning rate rises from 0."""
-    patience: Annotated[StrictInt, Field(ge=1)] | None = 5
+    patience: Annotated[StrictInt, Field(ge=1)] | None = 8
     """Epochs without a better validation loss after which training stops; the best weights are kept."""
     stop_at: Annotated[float, Field(gt=0, le=1)] | None = None
     """Stop as soon as the validation score (accuracy, or R2) reaches this."""

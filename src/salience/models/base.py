@@ -39,6 +39,7 @@ class Network(nn.Module):
 
     def __init__(self, modalities: Sequence[Modality], embedding: int = 32):
         super().__init__()
+        self.require_whole(embedding=embedding)
         embeddings = {
             str(i): embedding_table(m.vocabulary_size, embedding, getattr(m, "padding_id", None))
             for i, m in enumerate(modalities)
@@ -55,6 +56,31 @@ class Network(nn.Module):
         return tuple(
             self.embeddings[str(i)](x) if str(i) in self.embeddings else x for i, x in enumerate(inputs)
         )
+
+    def require(self, right: bool, key: str, value: object, allowed: str) -> None:
+        """WrongInput for the argument `key` unless it is `right`; `allowed` says what it must be."""
+        if not right:
+            raise WrongInput(f"model.{type(self).__name__.lower()}.{key}={value}: {allowed}")
+
+    def require_whole(self, **arguments: object) -> None:
+        """WrongInput unless every argument is a whole number from 1, or a sequence of such numbers."""
+        for key, value in arguments.items():
+            numbers = value if isinstance(value, Sequence) else (value,)
+            right = all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in numbers)
+            several = "whole numbers" if isinstance(value, Sequence) else "a whole number"
+            self.require(right, key, value, f"must be {several} from 1")
+
+    def dropout_module(self, share: float) -> nn.Dropout:
+        """A new dropout layer; WrongInput where `share` is none."""
+        right = isinstance(share, int | float) and 0 <= share < 1
+        self.require(right, "dropout", share, "must be from 0 to below 1")
+        return nn.Dropout(share)
+
+    def activation_module(self, name: str) -> nn.Module:
+        """A new activation layer by name; WrongInput where there is none of that name."""
+        allowed = f"unknown; choose from {', '.join(ACTIVATIONS)}.{nearest(name, ACTIVATIONS)}"
+        self.require(name in ACTIVATIONS, "activation", name, allowed)
+        return ACTIVATIONS[name]()
 
     def split(self, tensors: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], tuple[Tensor | None, ...]]:
         """What `forward` was given as (embedded, padding): one of each per modality, None where nothing is padded."""
@@ -82,16 +108,6 @@ def embedding_table(ids: int, width: int, padding_id: int | None) -> nn.Embeddin
     with torch.no_grad():
         table.weight.mul_(0.02)
     return table
-
-
-def activation(name: str, model: str) -> nn.Module:
-    """A new activation module by name; WrongInput where there is none of that name."""
-    if name not in ACTIVATIONS:
-        known = ", ".join(ACTIVATIONS)
-        raise WrongInput(
-            f"model.{model}.activation={name}: unknown; choose from {known}.{nearest(name, ACTIVATIONS)}"
-        )
-    return ACTIVATIONS[name]()
 
 
 def embed(model: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

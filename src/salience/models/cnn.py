@@ -30,16 +30,32 @@ class CNN(Network):
         dropout: float = 0.0,
     ):
         super().__init__(modalities)
-        check(self.embedded_shapes, channels, pooling)
+        self.require_one_image()
+        self.require_whole(num_outputs=num_outputs, channels=channels, kernel=kernel)
+        self.require(
+            len(channels) > 0, "channels", channels, "at least one number is needed, such as [16, 32]"
+        )
+        self.require(kernel % 2 == 1, "kernel", kernel, "must be odd")
+        self.require(pooling in POOLING, "pooling", pooling, f"unknown; choose from {', '.join(POOLING)}")
         depth, height, width = self.embedded_shapes[0]
         self.blocks = nn.ModuleList()
         for size in channels:
             halve = min(height, width) >= 2
             self.blocks.append(block(depth, size, kernel, POOLING[pooling] if halve else None))
             depth, height, width = size, height // (1 + halve), width // (1 + halve)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = self.dropout_module(dropout)
         self.head = nn.Linear(prod((depth, height, width)), num_outputs)
         self.explained_layer = self.hidden_layer = f"blocks.{len(channels) - 1}.relu"
+
+    def require_one_image(self) -> None:
+        """WrongInput where the inputs are anything else."""
+        shapes = self.embedded_shapes
+        if len(shapes) != 1 or len(shapes[0]) != 3:
+            what = ("inputs are " if len(shapes) > 1 else "input is ") + " and ".join(map(str, shapes))
+            raise WrongInput(
+                f"model=cnn: reads one image (channels, height, width), but the {what}; models that fit: "
+                "logistic, mlp, transformer"
+            )
 
     def forward(self, image: Tensor, *context: Tensor) -> Tensor:
         for part in self.blocks:
@@ -55,17 +71,3 @@ def block(depth: int, size: int, kernel: int, pool: type[nn.Module] | None) -> n
     if pool is not None:
         layers["pool"] = pool(2)
     return nn.Sequential(layers)
-
-
-def check(shapes: tuple[tuple[int, ...], ...], channels: Sequence[int], pooling: str) -> None:
-    """WrongInput where the inputs are not one image, or an argument is none of those allowed."""
-    if len(shapes) != 1 or len(shapes[0]) != 3:
-        what = "the input is " + " and ".join(str(s) for s in shapes)
-        raise WrongInput(
-            f"model=cnn: reads one image (channels, height, width), but {what}; models that fit: "
-            "logistic, mlp, transformer"
-        )
-    if not channels:
-        raise WrongInput("model.cnn.channels=[]: at least one number of channels is needed, such as [16, 32]")
-    if pooling not in POOLING:
-        raise WrongInput(f"model.cnn.pooling={pooling}: unknown; choose from {', '.join(POOLING)}")

@@ -14,6 +14,7 @@ class Logistic(Network):
 
     def __init__(self, modalities: Sequence[Modality], num_outputs: int, embedding: int = 32):
         super().__init__(modalities, embedding)
+        self.require_whole(num_outputs=num_outputs)
         self.linear = nn.Linear(sum(prod(s) for s in self.embedded_shapes), num_outputs)
 
     def forward(self, *tensors: Tensor) -> Tensor:

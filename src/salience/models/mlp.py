@@ -6,7 +6,7 @@ from math import prod
 from torch import Tensor, nn
 
 from ..modality import Modality
-from .base import Network, activation
+from .base import Network
 
 
 class MLP(Network):
@@ -22,20 +22,16 @@ class MLP(Network):
         embedding: int = 32,
     ):
         super().__init__(modalities, embedding)
+        self.require_whole(num_outputs=num_outputs, hidden=hidden)
         width = sum(prod(s) for s in self.embedded_shapes)
         self.layers = nn.Sequential()
         for size in hidden:
-            self.hidden_layer = f"layers.{len(self.layers) + 1}"  # the activation of the last hidden layer
-            for layer in hidden_layer(width, size, activation, dropout):
-                self.layers.append(layer)
+            self.layers.extend((nn.Linear(width, size), self.activation_module(activation)))
+            self.hidden_layer = f"layers.{len(self.layers) - 1}"  # the last activation
+            if dropout:
+                self.layers.append(self.dropout_module(dropout))
             width = size
         self.layers.append(nn.Linear(width, num_outputs))
 
     def forward(self, *tensors: Tensor) -> Tensor:
         return self.layers(self.flattened(tensors))
-
-
-def hidden_layer(width: int, size: int, name: str, dropout: float) -> list[nn.Module]:
-    """Linear, activation and (where it does something) dropout."""
-    layer: list[nn.Module] = [nn.Linear(width, size), activation(name, "mlp")]
-    return [*layer, nn.Dropout(dropout)] if dropout else layer

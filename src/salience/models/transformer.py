@@ -9,9 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..errors import WrongInput
 from ..modality import Modality
-from .base import Network, activation
+from .base import Network
 
 
 class Transformer(Network):
@@ -37,15 +36,19 @@ class Transformer(Network):
         embedding: int = 32,
     ):
         super().__init__(modalities, embedding)
-        check(width, heads, pooling)
+        self.require_whole(num_outputs=num_outputs, depth=depth, width=width, heads=heads, ff=ff)
+        self.require(width % heads == 0, "heads", heads, f"must divide the width {width}")
+        self.require(pooling in ("mean", "cls"), "pooling", pooling, "unknown; choose from mean, cls")
         self.modalities = tuple(modalities)
         lengths, widths = zip(*self.sequence_shapes(), strict=True)
         self.stems = nn.ModuleList(stem(n, w, width) for n, w in zip(lengths, widths, strict=True))
         self.positions = nn.Parameter(0.02 * torch.randn(sum(lengths), width))
         self.cls = nn.Parameter(0.02 * torch.randn(width)) if pooling == "cls" else None
-        self.embed_dropout = nn.Dropout(dropout)
+        self.embed_dropout = self.dropout_module(dropout)
         self.embed_out = nn.Identity()
-        self.blocks = nn.ModuleList(Block(width, heads, ff, dropout, activation) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            Block(width, heads, ff, dropout, self.activation_module(activation)) for _ in range(depth)
+        )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, num_outputs)
         self.hidden_layer = f"blocks.{depth - 1}.out" if depth else "embed_out"
@@ -154,14 +157,12 @@ class Attention(nn.Module):
 class Block(nn.Module):
     """Attention and a feed-forward layer, each normalised before and added to what it read."""
 
-    def __init__(self, width: int, heads: int, ff: int, dropout: float, name: str):
+    def __init__(self, width: int, heads: int, ff: int, dropout: float, activation: nn.Module):
         super().__init__()
         self.norm_attention = nn.LayerNorm(width)
         self.attention = Attention(width, heads, dropout)
         self.norm_ff = nn.LayerNorm(width)
-        self.ff = nn.Sequential(
-            nn.Linear(width, ff), activation(name, "transformer"), nn.Linear(ff, width), nn.Dropout(dropout)
-        )
+        self.ff = nn.Sequential(nn.Linear(width, ff), activation, nn.Linear(ff, width), nn.Dropout(dropout))
         self.out = nn.Identity()
 
     def forward(self, x: Tensor, padded: Tensor | None) -> Tensor:
@@ -172,11 +173,3 @@ class Block(nn.Module):
 def stem(length: int, own_width: int, width: int) -> nn.Module:
     """The map to the network's width: each scalar is something of its own, vectors share a map."""
     return PositionwiseScale(length, width) if own_width == 1 else nn.Linear(own_width, width)
-
-
-def check(width: int, heads: int, pooling: str) -> None:
-    """WrongInput where an argument is none of those allowed."""
-    if width % heads:
-        raise WrongInput(f"model.transformer.heads={heads}: must divide the width {width}")
-    if pooling not in ("mean", "cls"):
-        raise WrongInput(f"model.transformer.pooling={pooling}: unknown; choose from mean, cls")
