@@ -1,13 +1,13 @@
 """Inputs that carry no information. Each is called with the run's data and the raw inputs that are explained."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from ..data.base import Examples
-from ..errors import WrongInput
+from ..errors import WrongInput, listed
 from ..modality import Modality
 from ..randomness import Streams
 from .explanation import Explicand
@@ -121,7 +121,7 @@ class Uniform(Baseline):
     is_distribution = True
 
     def __init__(self, n: int = 20):
-        self.n = _at_least_one(n)
+        self.n = at_least_one(n)
 
     def __call__(self, modalities, train, inputs, streams):
         generator = streams.generator("baseline/uniform")
@@ -141,14 +141,91 @@ class Samples(Baseline):
     is_distribution = True
 
     def __init__(self, n: int = 20):
-        self.n = _at_least_one(n)
+        self.n = at_least_one(n)
 
     def __call__(self, modalities, train, inputs, streams):
         rows = torch.randperm(len(train), generator=streams.generator("baseline/samples"))[: self.n]
         return tuple(t[rows.to(t.device)] for t in train.inputs)
 
 
-def _at_least_one(n: int) -> int:
+class Frequency(Baseline):
+    """Each group of columns (a one-hot encoded category) at its training frequencies, every other column at its median.
+
+    All zeros, which `blank` may be, is no category at all. The same as `median` where no columns are grouped.
+    """
+
+    name = "frequency"
+
+    def __call__(self, modalities, train, inputs, streams):
+        middle = Median()(modalities, train, inputs, streams)
+        return tuple(self._filled(m, t, x) for m, t, x in zip(modalities, train.inputs, middle, strict=True))
+
+    @staticmethod
+    def _filled(modality: Modality, train: Tensor, median: Tensor) -> Tensor:
+        groups = torch.tensor(getattr(modality, "groups", ()), dtype=torch.long, device=train.device)
+        if not len(groups):
+            return median
+        return torch.where(groups.bincount()[groups] > 1, train.mean(0, keepdim=True), median)
+
+
+class MaskToken(Baseline):
+    """Every token that is there replaced by one that says nothing, special tokens and padding kept; blank for numbers.
+
+    `token` is a word of the vocabulary; None takes the first that it has of [MASK], <mask>, [UNK], <unk>, <unknown>,
+    and else padding. Unlike `blank`, the network has been trained to read something there.
+    """
+
+    name = "mask_token"
+    usual: ClassVar[tuple[str, ...]] = ("[MASK]", "<mask>", "[UNK]", "<unk>", "<unknown>")
+
+    def __init__(self, token: str | None = None):
+        self.token = token
+
+    def __call__(self, modalities, train, inputs, streams):
+        return tuple(
+            m.blank(x) if m.vocabulary_size is None else self._masked(m, x)
+            for m, x in zip(modalities, inputs, strict=True)
+        )
+
+    def _masked(self, modality: Any, ids: Tensor) -> Tensor:
+        words = modality.vocabulary
+        if self.token is not None and self.token not in words:
+            known = [w for w in self.usual if w in words]
+            raise WrongInput(f"baseline.token={self.token}: not in the vocabulary; it has {listed(known)}")
+        found = [w for w in ((self.token,) if self.token is not None else self.usual) if w in words]
+        number = words.index(found[0]) if found else modality.padding_id
+        return torch.where(modality.present(ids), torch.full_like(ids, number), ids)
+
+
+class Interpolation(Baseline):
+    """Each segment of a series on the line between its neighbours; at the ends the one neighbour's value.
+
+    So hiding a segment leaves what its surroundings suggest. WrongInput for anything but series [channels, time].
+    """
+
+    name = "interpolation"
+
+    def __call__(self, modalities, train, inputs, streams):
+        return tuple(self._bridged(m, x) for m, x in zip(modalities, inputs, strict=True))
+
+    def _bridged(self, modality: Modality, x: Tensor) -> Tensor:
+        if len(modality.shape) != 2 or modality.blurred(x, 1.0) is None:
+            raise WrongInput(
+                f"baseline={self.name}: {modality.name} is no series; use baseline=blank, mean or blur"
+            )
+        features = modality.feature_mask(x)[0, 0]
+        cuts = [0, *(features.diff().nonzero()[:, 0] + 1).tolist(), x.shape[2]]
+        bridged = x.mean(2, keepdim=True).expand_as(x).clone()  # where one segment is all there is
+        for start, end in zip(cuts[:-1], cuts[1:], strict=True):
+            sides = [x[..., at] for at in (start - 1, end) if 0 <= at < x.shape[2]]
+            if sides:
+                share = torch.arange(1, end - start + 1, device=x.device, dtype=x.dtype) / (end - start + 1)
+                bridged[..., start:end] = sides[0][..., None] + share * (sides[-1] - sides[0])[..., None]
+        return bridged
+
+
+def at_least_one(n: int) -> int:
+    """`n`, or WrongInput."""
     if not isinstance(n, int) or n < 1:
         raise WrongInput(f"baseline.n={n}: must be 1 or more")
     return n
