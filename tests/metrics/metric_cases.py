@@ -53,7 +53,9 @@ class Bag(nn.Module):
 
 
 class Method:
-    """Stands in for an explainer: attributions by a formula of (inputs, target, index)."""
+    """Stands in for an explainer: attributions by a formula of (inputs, target, index), whatever the baseline."""
+
+    takes_baselines, takes_distribution = True, False
 
     def __init__(self, model: nn.Module, formula: Formula):
         self.model = Explained(model)
@@ -62,6 +64,12 @@ class Method:
     def attribute(self, inputs, baselines, target, index, context, feature_mask):
         self.context = context
         return self.formula(inputs, target, index), None
+
+    def comparing_with(self, baseline):
+        return self
+
+    def explain(self, x):
+        return Explanation(**vars(x), attributions=self.formula(x.inputs, x.target, x.index))
 
 
 def gradient_times_input(model: nn.Module, context: tuple[Tensor, ...] = ()) -> Formula:

@@ -41,7 +41,7 @@ NO_TRUTH = {
     "aur", "monotonicity",
 }  # fmt: skip
 """These ask what a map looks like, what people think, how saturated it is, or what the function is like."""
-STABLE = {n for n in NAMES if type(metric(n)).__module__.endswith("robustness")}
+STABLE = {n for n in NAMES if type(metric(n)).__module__.endswith(("robustness", "baseline"))}
 """These ask how much a map changes: a map that is wrong everywhere alike is stable."""
 
 
