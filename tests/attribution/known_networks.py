@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from salience.attribution.baselines import Baseline
-from salience.attribution.explainer import Explainer
+from salience.attribution.explainer import Explainer, made_by
 from salience.attribution.explanation import Explained, Explicand, explicand
+from salience.attribution.inner import explainer_of
 from salience.config import build, shipped
 from salience.data.base import Classification, Examples
 from salience.modality import Modality
@@ -214,8 +215,8 @@ def make_explainer(
     factory = build({**spec["method"], "_partial_": True}) if spec else method
     modalities = modalities or tuple(Modality(tuple(x.shape[1:])) for x in train.inputs)
     own = build(spec["baseline"]) if "baseline" in spec else None
-    return Explainer(
-        method if isinstance(method, str) else method.__name__,
+    return explainer_of(factory)(
+        method if isinstance(method, str) else made_by(method).__name__,
         factory,
         model if isinstance(model, Explained) else Explained(model),
         modalities,
