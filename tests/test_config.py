@@ -228,3 +228,15 @@ def test_signatures_construct_nothing(monkeypatch):
         standins.Method, "__init__", lambda self, forward_func, scale=1.0: pytest.fail("constructed")
     )
     signatures(method(scale=2.0))
+
+
+def test_every_key_that_the_framework_reads_can_be_set_without_a_plus():
+    """A key that the schema knows but no file lists would be refused by Hydra, with the advice to add a plus."""
+    from salience.settings import Run, Training
+
+    full = Composer.create().loose([])
+    assert full is not None
+    assert set(Training.model_fields) <= set(full.training)
+    assert set(Run.model_fields) - set(full) <= {"controls", "tracker"}, (
+        "tables that are absent when they are empty"
+    )

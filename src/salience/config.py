@@ -200,6 +200,8 @@ class Composer:
         found = list(in_keys(rest, base, [g for g in self.loader.list_groups("") if g != "hydra"]))
         wrong, lines = {id(o) for o, _ in found}, [line for _, line in found]
         full, good = base, list(groups)
+        if len(found) == len(rest):
+            return lines, base
         try:
             return lines, self._load([o.input_line for o in parsed if id(o) not in wrong])
         except Exception:
@@ -214,11 +216,13 @@ class Composer:
 
 def register_plugins() -> None:
     """Make Hydra know our launcher and sweeper where its own search does not find them (editable installs)."""
+    import warnings
+
     from hydra.core.plugins import Plugins
 
-    plugins = (
-        Plugins.instance()
-    )  # first: its search runs Hydra's own modules anew, whose classes ours are made of
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Hydra could not discover plugins")
+        plugins = Plugins.instance()  # first: its search runs Hydra's modules anew, and ours build on them
     from hydra_plugins.salience.launcher import SalienceLauncher
     from hydra_plugins.salience.sweeper import SalienceSweeper
 

@@ -10,12 +10,21 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
+HEAVY = (
+    "captum.attr",
+    "sklearn.datasets",
+    "sklearn.model_selection",
+    "safetensors.torch",
+    "jinja2",
+    "rich.table",
+)
+
 
 @dataclass
 class SalienceLauncherConf:
     _target_: str = "hydra_plugins.salience.launcher.SalienceLauncher"
     n_jobs: int = 1  # runs at a time
-    preload: list[str] = field(default_factory=lambda: ["captum.attr", "sklearn.model_selection"])
+    preload: list[str] = field(default_factory=lambda: list(HEAVY))
     # modules that are loaded once, for all runs
 
 
