@@ -225,7 +225,7 @@ def make_explainer(study: Study, key: str, spec: Method) -> Explainer:
 
 def model_node(model: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Name and node of the chosen network."""
-    return next((str(k), v) for k, v in model.items() if isinstance(v, Mapping) and "_target_" in v)
+    return next((str(k), dict(v)) for k, v in model.items() if isinstance(v, Mapping) and "_target_" in v)
 
 
 def link(data: Data, output: str) -> Any:

@@ -33,7 +33,8 @@ def run(composed: Composed) -> "RunResult | None":
     torch.set_num_threads(settings.threads)
     if settings.dry:
         study = assemble(composed, settings)
-        return terminal.show_plan(study, study.preflight())
+        terminal.show_plan(study, study.preflight())
+        return None
     with new_folder(composed, settings) as folder:
         screen = terminal.Progress(folder.log)
         with screen.stage("check", folder):

@@ -187,7 +187,7 @@ class Call:
 
     def scores(self, inputs: tuple[Tensor, ...], target: Tensor | None, context: tuple) -> Tensor:
         """f at the target [rows], without gradients."""
-        with torch.no_grad():
+        with torch.inference_mode():
             return select(self.forward(*inputs, *context), target)
 
     def all_scores(self, inputs: tuple[Tensor, ...] | None = None) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..explanation import feature_totals, shown_elements
-from ..planner import Call, chunks
+from ..planner import Call, batched, chunks
 
 
 class Game:
@@ -21,18 +21,65 @@ class Game:
         self.num_features = max(int(m.max()) for m in self.masks) + 1
         changes = tuple((x != b).to(torch.float32) for x, b in zip(call.inputs, call.baselines, strict=True))
         self.players = feature_totals(changes, self.masks, self.num_features) > 0
+        self.compact = [_compact(m) for m in self.masks]
+        only = self.masks[0]
+        self.plain = (
+            len(self.masks) == 1
+            and len(only) == 1
+            and torch.equal(only.reshape(-1), torch.arange(only.numel(), device=only.device))
+        )
+        """Whether every element is its own feature, in order: coalitions are then element masks already."""
 
     def values(self, shown: Tensor) -> Tensor:
-        """f at the target for `shown`, bool [rows or 1, coalitions, features], as [rows, coalitions]."""
+        """f at the target for `shown`, bool [rows or 1, coalitions, features], as [rows, coalitions].
+
+        Whole blocks of rows x coalitions pass together, so that a row's inputs are laid out once per block.
+        """
         call, count = self.call, shown.shape[1]
-        return self._evaluate(
-            torch.arange(len(call), device=shown.device).repeat_interleave(count),
-            lambda part, rows: shown[rows if len(shown) > 1 else torch.zeros_like(rows), part % count],
-        ).reshape(len(call), count)
+        values = []
+        for rows in chunks(len(call), call.rows // max(count, 1)):
+            block = shown if len(shown) == 1 else shown[rows]
+            size = rows.stop - rows.start
+            pieces = [self._block(rows, block[:, part]) for part in chunks(count, call.rows // size)]
+            values.append(torch.cat(pieces, 1) if pieces else call.inputs[0].new_zeros(size, 0))
+        return torch.cat(values)
+
+    def _block(self, rows: slice, shown: Tensor) -> Tensor:
+        """f for some rows and some coalitions [rows or 1, coalitions, features], as [rows, coalitions]."""
+        call, count = self.call, shown.shape[1]
+        size = rows.stop - rows.start
+        mixed = tuple(
+            torch.where(
+                self._visible(i, rows, shown), x[rows][:, None], (b[rows] if len(b) > 1 else b)[:, None]
+            )
+            .expand(size, count, *x.shape[1:])
+            .flatten(0, 1)
+            for i, (x, b) in enumerate(zip(call.inputs, call.baselines, strict=True))
+        )
+        at = torch.arange(rows.start, rows.stop, device=shown.device).repeat_interleave(count)
+        target = None if call.target is None else call.target[at]
+        context = tuple(c[at] if batched(c, call.inputs) else c for c in call.context)
+        return call.scores(mixed, target, context).reshape(size, count)
+
+    def _visible(self, i: int, rows: slice, shown: Tensor) -> Tensor:
+        """Which elements of input `i` are shown, in a form that broadcasts to [rows, coalitions, *input]."""
+        mask, trailing = self.compact[i]
+        if len(mask) > 1:
+            own = mask[rows].reshape(rows.stop - rows.start, 1, -1)
+            full = shown.expand(len(own), -1, -1)
+            picked = full.gather(2, own.expand(-1, shown.shape[1], -1))
+        elif self.plain:
+            picked = shown
+        else:
+            picked = shown.index_select(2, mask.reshape(-1))
+        return picked.reshape(len(picked), shown.shape[1], *mask.shape[1:], *(1,) * trailing)
 
     def without_each(self) -> tuple[Tensor, Tensor, Tensor]:
         """f without one feature, for players only: (row, feature, value) of each, one-dimensional."""
         row, feature = self.players.nonzero(as_tuple=True)
+        if len(row) == self.players.numel():  # nothing to skip: blocks are cheaper than a list of pairs
+            each = ~torch.eye(self.num_features, dtype=torch.bool, device=row.device)
+            return row, feature, self.values(each[None]).reshape(-1)
 
         def shown(part: Tensor, rows: Tensor) -> Tensor:
             visible = torch.ones(len(part), self.num_features, dtype=torch.bool, device=rows.device)
@@ -77,4 +124,20 @@ def uniform_draws(
 
 def ranks(noise: Tensor) -> Tensor:
     """The rank of each element along the last axis (a random permutation where the noise is random)."""
-    return noise.argsort(-1).argsort(-1)
+    order = noise.argsort(-1)
+    places = torch.arange(noise.shape[-1], device=noise.device).expand_as(order)
+    return torch.empty_like(order).scatter_(-1, order, places)
+
+
+def smallest(noise: Tensor, sizes: Tensor) -> Tensor:
+    """Bool like `noise`: the `sizes` [..., ] smallest elements along the last axis (at least one)."""
+    threshold = noise.sort(-1).values.gather(-1, (sizes - 1)[..., None])
+    return noise <= threshold
+
+
+def _compact(mask: Tensor) -> tuple[Tensor, int]:
+    """A mask without the last axes along which it does not vary (a token's width), and how many those are."""
+    trailing = 0
+    while mask.dim() > 2 and bool((mask == mask[..., :1]).all()):
+        mask, trailing = mask[..., 0], trailing + 1
+    return mask, trailing

@@ -7,8 +7,9 @@ import captum.attr
 import torch
 from torch import Tensor
 
+from ..explanation import feature_totals
 from ..planner import Call
-from .coalitions import Game, ranks, uniform_draws
+from .coalitions import Game, smallest, uniform_draws
 from .shapley import enumerable, exact_values
 
 
@@ -56,21 +57,28 @@ class KernelShap(captum.attr.KernelShap):
     def _coalitions(
         game: Game, count: int, paired: bool, shared: bool, generators: Sequence[torch.Generator] | None
     ) -> Tensor:
-        """Bool [rows, count, features]: sizes by the Shapley kernel over each row's players, members at random."""
+        """Bool [rows, count, features]: sizes by the Shapley kernel over each row's players, members at random.
+
+        One row for all ([1, count, features]) where they are shared and all rows have the same players.
+        """
         drawn = -(-count // 2) if paired else count
         rows = 1 if shared else len(game.call)
         device = game.players.device
-        noise = uniform_draws(generators, rows, (drawn, game.num_features + 1), device).expand(
-            len(game.call), -1, -1
-        )
-        players = game.players.sum(1)
+        noise = uniform_draws(generators, rows, (drawn, game.num_features + 1), device)
+        if not bool((game.players == game.players[:1]).all()):
+            noise = noise.expand(
+                len(game.call), -1, -1
+            )  # rows with other players need coalitions of their own
+        players = game.players.sum(1)[: len(noise)]
         sizes = coalition_sizes(noise[..., 0].contiguous(), players)
-        order = ranks(torch.where(game.players[:, None], noise[..., 1:], 2.0))
-        shown = (order < sizes[..., None]) | ~game.players[:, None]
+        everyone = bool(game.players.all())
+        chances = (
+            noise[..., 1:] if everyone else torch.where(game.players[: len(noise), None], noise[..., 1:], 2.0)
+        )
+        shown = smallest(chances, sizes)
         if paired:
-            complement = ~shown | ~game.players[:, None]
-            shown = torch.stack([shown, complement], 2).flatten(1, 2)[:, :count]
-        return shown
+            shown = torch.stack([shown, ~shown], 2).flatten(1, 2)[:, :count]
+        return shown if everyone else shown | ~game.players[: len(shown), None]
 
 
 def coalition_sizes(uniform: Tensor, players: Tensor) -> Tensor:
@@ -98,19 +106,39 @@ def constrained_fit(game: Game, shown: Tensor) -> Tensor:
     players = game.players.double()
     count = players.sum(1, keepdim=True).clamp(min=1)
     share = (full - empty)[:, None] / count * players
-    member = shown.double() * players[:, None]
-    residual = game.values(shown).double() - empty[:, None] - (member @ share[..., None])[..., 0]
-    centred = member - member.sum(2, keepdim=True) / count[:, None] * players[:, None]
-    gram = centred.transpose(1, 2) @ centred
-    right = centred.transpose(1, 2) @ residual[..., None]
+    gram, sums, squares, member = _moments(game, shown)
+    values = game.values(shown).double() - empty[:, None]
+    sizes = member.sum(2).double()
+    residual = values - sizes * ((full - empty)[:, None] / count)
+    # Deviations sum to 0, so coalitions are taken relative to their mean over the players: m - (|m| / M) p. Their
+    # second moments follow from those of m, which are whole numbers and exact in float32.
+    outer = players[:, :, None] * sums[:, None]
+    n = count[:, None]
+    gram = (
+        gram
+        - (outer + outer.transpose(1, 2)) / n
+        + squares[:, None, None] * players[:, :, None] * players[:, None] / n**2
+    )
+    right = torch.einsum("nsf,ns->nf", member.double().expand(len(values), -1, -1), residual)
+    right = right - players * ((sizes * residual).sum(1, keepdim=True) / count)
     # The even direction is missing from the space on purpose: filling it in makes the matrix regular without
     # changing the solution, which has no part in it; so does 1 on the diagonal for those that are no players.
-    filled = gram + players[:, :, None] * players[:, None] / count[:, None] + torch.diag_embed(1 - players)
-    deviation = _solve(filled, right)[..., 0] * players
+    filled = gram + players[:, :, None] * players[:, None] / n + torch.diag_embed(1 - players)
+    deviation = _solve(filled, right[..., None])[..., 0] * players
     deviation = deviation - (deviation.sum(1, keepdim=True) / count) * players
     return (share + deviation).to(
         game.call.inputs[0].dtype if game.call.inputs[0].is_floating_point() else torch.float32
     )
+
+
+def _moments(game: Game, shown: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Sum of m m^T, of |m| m and of |m|^2 over the coalitions m [rows or 1, coalitions, features], and m itself."""
+    member = shown.float() if len(shown) == 1 else shown & game.players[:, None]
+    member = (member * game.players[:1, None] if len(shown) == 1 else member).float()
+    sizes = member.sum(2)
+    gram = (member.transpose(1, 2) @ member).double()
+    sums = torch.einsum("nsf,ns->nf", member.double(), sizes.double())
+    return gram, sums, (sizes.double() ** 2).sum(1), member
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
@@ -175,21 +203,22 @@ class Lime(captum.attr.Lime):
     def _fit(self, game: Game, shown: Tensor, alpha: float, kernel_width: float) -> Tensor:
         """Weighted ridge regression with an intercept [rows, features]."""
         value = game.values(shown).double()
-        weight = torch.exp(-(cosine_distance(game, shown).double() ** 2) / (2 * kernel_width**2))
+        member = (shown & game.players[:, None]).double()
+        weight = torch.exp(-(cosine_distance(game, member) ** 2) / (2 * kernel_width**2))
         weight = weight / weight.sum(1, keepdim=True)
-        member = shown.double() * game.players[:, None]
-        member = member - (weight[..., None] * member).sum(1, keepdim=True)
-        centred = value - (weight * value).sum(1, keepdim=True)
-        gram = member.transpose(1, 2) @ (weight[..., None] * member)
-        right = member.transpose(1, 2) @ (weight * centred)[..., None]
-        penalty = alpha * torch.eye(game.num_features, dtype=torch.float64, device=value.device)
+        weighted = weight[..., None] * member
+        mean, centre = weighted.sum(1), (weight * value).sum(1, keepdim=True)
+        gram = weighted.transpose(1, 2) @ member - mean[:, :, None] * mean[:, None]
+        right = torch.einsum("nsf,ns->nf", weighted, value) - mean * centre
+        penalty = (
+            alpha / shown.shape[1] * torch.eye(game.num_features, dtype=torch.float64, device=value.device)
+        )
         penalty = penalty + torch.diag_embed((~game.players).double())
-        coefficients = torch.linalg.solve(gram + penalty / shown.shape[1], right)[..., 0] * game.players
-        missed = centred - (member @ coefficients[..., None])[..., 0]
-        spread = (weight * centred**2).sum(1)
-        fits = 1 - (weight * missed**2).sum(1) / spread.clamp(min=1e-300)
-        constant = spread <= (1e-6 * value.abs().amax(1)) ** 2  # of what rounding leaves nothing is explained
-        self.surrogate_r2 = torch.where(constant, 1.0, fits)
+        coefficients = torch.linalg.solve(gram + penalty, right[..., None])[..., 0] * game.players
+        spread = (weight * (value - centre) ** 2).sum(1)
+        fitted = (coefficients * (2 * right - (gram @ coefficients[..., None])[..., 0])).sum(1)
+        flat = spread <= 1e-24  # nothing varies, so nothing is left to fit
+        self.surrogate_r2 = torch.where(flat, 1.0, fitted / spread.clamp(min=1e-24))
         self.zero_fraction = (
             (coefficients[game.players] == 0).double().mean().item() if game.players.any() else 0.0
         )
@@ -197,12 +226,12 @@ class Lime(captum.attr.Lime):
         return coefficients.to(first.dtype if first.is_floating_point() else torch.float32)
 
 
-def cosine_distance(game: Game, shown: Tensor) -> Tensor:
-    """1 - cosine between the row and the row with only `shown` features, in the input's own space [rows, samples].
+def cosine_distance(game: Game, member: Tensor) -> Tensor:
+    """1 - cosine between the row and the row with only the players of `member` shown, in the input's own space.
 
-    Computed from per-feature sums of products, so that no perturbed input has to be built.
+    `member` is 0 or 1 [rows, samples, features]. Computed from per-feature sums of products, so that no perturbed
+    input has to be built; what is no player is the same in both and falls out.
     """
-    from ..explanation import feature_totals
 
     def totals(products: list[Tensor]) -> Tensor:
         return feature_totals(tuple(products), game.masks, game.num_features)
@@ -214,8 +243,7 @@ def cosine_distance(game: Game, shown: Tensor) -> Tensor:
     own = totals([x * x for x, _ in pairs])
     cross = totals([x * b for x, b in pairs])
     other = totals([b * b for _, b in pairs])
-    visible = shown.double()
-    dot = torch.einsum("nsf,nf->ns", visible, own - cross) + cross.sum(1, keepdim=True)
-    length = torch.einsum("nsf,nf->ns", visible, own - other) + other.sum(1, keepdim=True)
+    dot = torch.einsum("nsf,nf->ns", member, own - cross) + cross.sum(1, keepdim=True)
+    length = torch.einsum("nsf,nf->ns", member, own - other) + other.sum(1, keepdim=True)
     norm = (own.sum(1, keepdim=True).sqrt() * length.clamp(min=0).sqrt()).clamp(min=1e-8)
     return 1 - dot / norm
