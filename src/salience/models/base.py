@@ -123,7 +123,7 @@ def outputs_of(model: nn.Module, inputs: tuple[Tensor, ...], context: tuple[Tens
 
 
 def predict(
-    model: nn.Module, inputs: tuple[Tensor, ...], context: tuple[Tensor, ...] = (), rows: int = 1024
+    model: nn.Module, inputs: tuple[Tensor, ...], context: tuple[Tensor, ...] = (), rows: int = 256
 ) -> Tensor:
     """Outputs for raw inputs [examples, outputs], in eval mode, without gradients, `rows` at a time."""
     training = model.training
