@@ -279,7 +279,8 @@ class Explainer:
     def _call(self, call: dict[str, Any], index: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """One call of the method, or one per example under seeded streams where it draws from the global ones."""
         if "generators" in self.parameters:
-            call["generators"] = [self.streams.generator(self.key, int(i)) for i in index]
+            shared = bool(self.arguments.get("shared"))  # all rows have the draws of one, whichever rows there are
+            call["generators"] = [self.streams.generator(self.key, 0 if shared else int(i)) for i in index]
             return self._attribute(call)
         if self.stochastic is None:
             with preserved(), self.streams.seeded(self.key, int(index[0])):
