@@ -1,7 +1,7 @@
 """A small configs folder with stand-ins for everything heavy, and the command line run on it."""
 
 import os
-import shutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +9,7 @@ from pathlib import Path
 TESTS = Path(__file__).parent
 CONFIGS = TESTS.parent / "configs"
 METHODS = ("integrated_gradients", "deep_lift", "kernel_shap", "saliency", "random", "input", "occlusion")
+METRICS = ("deletion", "sensitivity")
 SCRIPT = """
 import sys
 sys.path.insert(0, {tests!r})
@@ -24,9 +25,13 @@ if __name__ == "__main__":
 
 
 def make_configs(folder: Path) -> Path:
-    """The real run.yaml over options that need nothing but standins.py."""
+    """The real run.yaml, choosing among options that need nothing but standins.py."""
     folder.mkdir(parents=True)
-    shutil.copy(CONFIGS / "run.yaml", folder)
+    text = (CONFIGS / "run.yaml").read_text()
+    for group, names in (("attribution", METHODS[:4]), ("attribution@controls", METHODS[4:6]), ("metric", METRICS)):
+        text, count = re.subn(rf"- {group}: \[[^]]*\]", f"- {group}: [{', '.join(names)}]", text)
+        assert count == 1, group
+    (folder / "run.yaml").write_text(text)
     files = {
         "data/breast_cancer": "_target_: standins.data\nrows: 10\n",
         "data/digits": "_target_: standins.data\nrows: 20\n",
@@ -40,8 +45,7 @@ def make_configs(folder: Path) -> Path:
     }
     method = "{}:\n  method: {{_target_: standins.Method}}\n  arguments: {{n_steps: 9}}\n"
     files |= {f"attribution/{name}": method.format(name) for name in METHODS}
-    metrics = (CONFIGS / "run.yaml").read_text().partition("- metric: [")[2].partition("]")[0].split(", ")
-    files |= {f"metric/{name}": f"{name}: {{_target_: standins.metric, steps: 5}}\n" for name in metrics}
+    files |= {f"metric/{name}": f"{name}: {{_target_: standins.metric, steps: 5}}\n" for name in METRICS}
     for name, content in files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / f"{name}.yaml").write_text(content)
