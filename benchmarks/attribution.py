@@ -52,7 +52,9 @@ def workloads() -> dict[str, Workload]:
     with torch.no_grad():
         embedded = transformer.embed(ids)[0]
     return {
-        "mlp": Workload("MLP", mlp, rows, torch.zeros(128).long(), table.feature_mask(rows), torch.randn(20, 30), (3,), (1,)),
+        "mlp": Workload(
+            "MLP", mlp, rows, torch.zeros(128).long(), table.feature_mask(rows), torch.randn(20, 30), (3,), (1,)
+        ),
         "cnn": Workload(
             "CNN", cnn, images, torch.zeros(64).long(), image.feature_mask(images), torch.randn(20, 1, 28, 28),
             (1, 4, 4), (1, 2, 2),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from . import figures, report, terminal
+from .allocator import keep_freed_memory
 from .artifacts import LOG, SHARD, RunFolder
 from .assembly import Study, assemble, model_node
 from .attribution.explanation import Cost, Explanation
@@ -31,6 +32,8 @@ def run(composed: Composed) -> "RunResult | None":
     settings = check(composed.config)
     signatures(composed.config)
     torch.set_num_threads(settings.threads)
+    if settings.keep_memory:
+        keep_freed_memory()
     if settings.dry:
         study = assemble(composed, settings)
         terminal.show_plan(study, study.preflight())

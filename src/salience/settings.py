@@ -71,5 +71,7 @@ class Run(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
     """Threads of one run; results are only promised to repeat to the bit for the same number."""
+    keep_memory: StrictBool = True
+    """Keep freed memory for the next pass where glibc allows: the same results, faster."""
     outputs: StrictStr = "outputs"
     dry: StrictBool = False

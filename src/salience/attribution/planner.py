@@ -5,6 +5,7 @@ command gives the same bits.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -59,6 +60,35 @@ def activation_bytes(model: nn.Module, inputs: Sequence[Tensor], context: Sequen
         for hook in hooks:
             hook.remove()
     return total
+
+
+_copies: "WeakKeyDictionary[nn.Module, tuple[tuple, nn.Module]]" = WeakKeyDictionary()
+
+
+def for_scores(forward: Callable, inputs: Sequence[Tensor]) -> Callable:
+    """The function in the layout in which scores without gradients are cheapest: convolutions over images run two to
+    three times faster with channels last.
+
+    A copy, renewed when a weight changes; gradients keep the network itself, since ties (max-pooling over a flat
+    background) resolve differently there. The network itself also where it carries hooks that must see every pass.
+    """
+    if (
+        not isinstance(forward, nn.Module)
+        or inputs[0].device.type != "cpu"
+        or not any(x.dim() == 4 for x in inputs)
+    ):
+        return forward
+    modules = list(forward.modules())
+    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in modules)
+    if hooked or not any(isinstance(m, nn.Conv2d) for m in modules):
+        return forward
+    state = (*forward.parameters(), *forward.buffers())
+    now = tuple((id(t), t._version) for t in state) + tuple(m.training for m in modules)
+    known = _copies.get(forward)
+    if known is None or known[0] != now:
+        known = now, deepcopy(forward).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        _copies[forward] = known
+    return known[1]
 
 
 def batched(value: Any, inputs: Sequence[Tensor]) -> bool:
@@ -126,6 +156,7 @@ class Call:
         given = baselines if isinstance(baselines, tuple) else (baselines,) * len(self.inputs)
         self.baselines = tuple(self._baseline(b, x) for b, x in zip(given, self.inputs, strict=True))
         self.rows = rows_per_pass(forward, self.inputs, self.context)
+        self.scoring = for_scores(forward, self.inputs)
 
     def __len__(self) -> int:
         return len(self.inputs[0])
@@ -188,7 +219,7 @@ class Call:
     def scores(self, inputs: tuple[Tensor, ...], target: Tensor | None, context: tuple) -> Tensor:
         """f at the target [rows], without gradients."""
         with torch.inference_mode():
-            return select(self.forward(*inputs, *context), target)
+            return select(self.scoring(*inputs, *context), target)
 
     def all_scores(self, inputs: tuple[Tensor, ...] | None = None) -> Tensor:
         """f of every row of `inputs` (of the call's own where None), in passes of a fitting size."""
@@ -207,7 +238,7 @@ class Call:
             everything = torch.arange(len(self), device=self.inputs[0].device)
             return self.all_scores(self.baselines_at(everything))
         with torch.no_grad():
-            outputs = self.forward(*self.baselines)
+            outputs = self.scoring(*self.baselines)
         return select(outputs.expand(len(self), *outputs.shape[1:]), self.target)
 
     def result(self, attributions: tuple[Tensor, ...], delta: Tensor | None = None) -> Any:
