@@ -1,14 +1,16 @@
 """Networks whose answer is known, methods given as a formula, and the same example with and without padding."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from salience.attribution.explanation import Explained, Explanation, at_target
-from salience.data.base import Classification
+from salience.attribution.explanation import Explained, Explanation, Explicand, at_target
+from salience.data.base import Classification, Data, Examples
 from salience.metrics.base import Reference
+from salience.modality import Tabular
 
 Formula = Callable[[tuple[Tensor, ...], Tensor, Tensor], tuple[Tensor, ...]]
 
@@ -18,7 +20,7 @@ class Linear(nn.Module):
 
     def __init__(self, *weights: Tensor):
         super().__init__()
-        self.weights = weights
+        self.weights = nn.ParameterList(nn.Parameter(w, requires_grad=False) for w in weights)
         """One [outputs, elements] per input."""
 
     def forward(self, *inputs: Tensor) -> Tensor:
@@ -53,22 +55,29 @@ class Bag(nn.Module):
 
 
 class Method:
-    """Stands in for an explainer: attributions by a formula of (inputs, target, index), whatever the baseline."""
+    """Stands in for an explainer: attributions by a formula of (inputs, target, index), or of a network as well.
+
+    `of` makes the formula of a network, for metrics that ask what the method says of another one.
+    """
 
     takes_baselines, takes_distribution = True, False
 
-    def __init__(self, model: nn.Module, formula: Formula):
-        self.model = Explained(model)
+    def __init__(self, model: nn.Module, formula: Formula, of: Callable[[nn.Module], Formula] | None = None):
+        self.model = model if isinstance(model, Explained) else Explained(model)
         self.formula = formula
+        self.of = of or getattr(formula, "of", None)
+
+    def on(self, model: Explained) -> "Method":
+        return Method(model, self.formula if self.of is None else self.of(model), self.of)
+
+    def comparing_with(self, baseline) -> "Method":
+        return self
 
     def attribute(self, inputs, baselines, target, index, context, feature_mask):
         self.context = context
         return self.formula(inputs, target, index), None
 
-    def comparing_with(self, baseline):
-        return self
-
-    def explain(self, x):
+    def explain(self, x: Explicand) -> Explanation:
         return Explanation(**vars(x), attributions=self.formula(x.inputs, x.target, x.index))
 
 
@@ -80,6 +89,7 @@ def gradient_times_input(model: nn.Module, context: tuple[Tensor, ...] = ()) -> 
         score = at_target(model(*leaves, *context), target).sum()
         return tuple(g * x.detach() for g, x in zip(torch.autograd.grad(score, leaves), leaves, strict=True))
 
+    formula.of = lambda other: gradient_times_input(other, context)  # type: ignore[attr-defined]
     return formula
 
 
@@ -143,3 +153,18 @@ def linear_case(weights: list[float], inputs: list[list[float]]) -> tuple[Method
     model = Linear(w)
     method = Method(model, lambda xs, target, index: (xs[0] * w,))
     return method, explained(method, torch.tensor(inputs))
+
+
+class Retrain:
+    """Stands in for training: the network with other weights, the same whatever the data."""
+
+    def __init__(self, model: nn.Module):
+        self.model = model
+        rows = Examples((uniform(10, 3),), torch.arange(10) % 2, torch.arange(10))
+        self.data = Data((Tabular((3,)),), Classification(("a", "b")), rows, rows, rows)
+
+    def __call__(self, data: Data) -> nn.Module:
+        other, generator = deepcopy(self.model), torch.Generator().manual_seed(11)
+        for parameter in other.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
+        return other

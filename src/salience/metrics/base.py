@@ -4,12 +4,14 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..attribution.explanation import Explained, Explanation, Explicand, at_target, shown_elements
+from ..attribution.planner import for_scores, rows_per_pass
+from ..data.base import Data
 from ..errors import WrongInput
 from ..randomness import Streams
 
@@ -67,13 +69,14 @@ def row_scores(
     `shown(at)` gives the visible features of a slice of the rows, bool [rows, features]; it is asked for
     one pass at a time, so that long lists of masks never exist as a whole.
     """
-    rows = rows or rows_that_fit(explicand.inputs)
+    rows = rows or rows_per_pass(model, explicand.inputs, explicand.context)
+    network = for_scores(model, explicand.inputs)
     scores = [explicand.score.new_zeros(0)]
     with torch.no_grad():
         for start in range(0, len(which), rows):
             at = slice(start, start + rows)
             part = _for_network(explicand, which[at])
-            outputs = model(*reference.rows(which[at]).fill(part, shown(at)), *part.context)
+            outputs = network(*reference.rows(which[at]).fill(part, shown(at)), *part.context)
             scores.append(at_target(outputs, part.target))
     return torch.cat(scores)
 
@@ -81,6 +84,16 @@ def row_scores(
 def rows_that_fit(inputs: Sequence[Tensor], elements: int = 2**23, most: int = 1024) -> int:
     """Rows of one pass: a function of the shapes alone, so that a run repeats bit for bit."""
     return max(1, min(most, elements // max(1, sum(x[0].numel() for x in inputs))))
+
+
+def outputs_of(model: Explained, inputs: tuple[Tensor, ...], context: tuple[Tensor, ...]) -> Tensor:
+    """All outputs [rows, outputs] of embedded inputs, without gradients, as many rows at a time as fit."""
+    found, size = [], rows_per_pass(model, inputs, context)
+    with torch.no_grad():
+        for start in range(0, len(inputs[0]), size):
+            at = slice(start, start + size)
+            found.append(model(*(x[at] for x in inputs), *(c[at] for c in context)))
+    return torch.cat(found)
 
 
 def _for_network(explicand: Explicand, which: Tensor) -> Explicand:
@@ -109,12 +122,22 @@ class Measurement:
     """The horizontal axis of the curve [steps], for example the share of features hidden."""
 
 
+class Retrain(Protocol):
+    """Trains the run's network anew, from its initial weights; the store knows those it has trained before."""
+
+    data: Data
+    """The run's data set."""
+
+    def __call__(self, data: Data) -> nn.Module:
+        """The network that training on `data` gives, in eval mode."""
+
+
 class Metric(ABC):
     """A way to judge explanations.
 
     Constructor arguments are what people vary (the schema of its YAML file). A constructor that names
-    `streams` or `retrain` is given them. `rows`, where there is one, bounds the rows of a pass (None: what
-    fits); it changes no score.
+    `streams`, `retrain` or `weights` (of the data set, where known) is given them. `rows`, where there is
+    one, bounds the rows of a pass (None: what fits); it changes no score.
     """
 
     higher_is_better: ClassVar[bool]
@@ -125,6 +148,10 @@ class Metric(ABC):
     """Whether it only applies where the relevant features are known."""
     needs_ratings: ClassVar[bool] = False
     """Whether it only applies where people rated the features."""
+    needs_places: ClassVar[int] = 0
+    """How many axes of the input must be places whose neighbours resemble each other: 2 for images."""
+    per_example: ClassVar[bool] = True
+    """Whether it judges examples; else it is asked once and gives one score for the data set."""
 
     @abstractmethod
     def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
@@ -209,6 +236,7 @@ __all__ = [
     "Measurement",
     "Metric",
     "Reference",
+    "Retrain",
     "Streams",
     "change",
     "in_blocks",
