@@ -67,9 +67,19 @@ class Modality:
         """Bool [batch, features]: False for what is only filling (padding, special tokens)."""
         return torch.ones(len(inputs), self.num_features, dtype=torch.bool, device=inputs.device)
 
+    @property
+    def places(self) -> int:
+        """How many of the last axes are places, whose neighbours resemble each other: 2 in images, 0 in tables."""
+        return 0
+
     def sequence(self, embedded: Tensor) -> Tensor:
         """The embedded inputs as a sequence [batch, length, width] for networks that read sequences."""
         return embedded.reshape(len(embedded), -1, 1)
+
+    def steps(self, embedded: Tensor) -> Tensor:
+        """The embedded inputs one step of time (or position) at a time [batch, length, width], unlike `sequence` never
+        several steps at once."""
+        return self.sequence(embedded)
 
     def blurred(self, inputs: Tensor, sigma: float) -> Tensor | None:
         """Inputs with detail removed but layout kept; None where neighbours mean nothing."""
@@ -161,6 +171,10 @@ class Image(Modality):
     def window(self, embedded: Tensor) -> tuple[int, ...] | None:
         return self.shape[0], self.patch, self.patch
 
+    @property
+    def places(self) -> int:
+        return 2
+
     def sequence(self, embedded: Tensor) -> Tensor:
         p, (channels, height, width) = self.patch, self.shape
         padded = torch.nn.functional.pad(embedded, (0, -width % p, 0, -height % p))
@@ -212,10 +226,17 @@ class Series(Modality):
     def window(self, embedded: Tensor) -> tuple[int, ...] | None:
         return 1, self.segment
 
+    @property
+    def places(self) -> int:
+        return 1
+
     def sequence(self, embedded: Tensor) -> Tensor:
         padded = torch.nn.functional.pad(embedded, (0, -self.shape[1] % self.segment))
         cut = padded.reshape(len(embedded), self.shape[0], self.segments, self.segment)
         return cut.permute(0, 2, 1, 3).reshape(len(embedded), self.segments, -1)
+
+    def steps(self, embedded: Tensor) -> Tensor:
+        return embedded.transpose(1, 2)
 
     def blurred(self, inputs: Tensor, sigma: float) -> Tensor | None:
         return _smooth(inputs, sigma, -1)
@@ -225,11 +246,20 @@ class Series(Modality):
 class Audio(Image):
     """A spectrogram [1, frequencies, times]; a feature is a patch of frequency x time.
 
-    `seconds` and `hertz` are the steps of the two axes, for drawing.
+    `seconds` and `hertz` are the steps of the two axes, for drawing. A recording that is shorter than the others ends
+    in zeros: a patch of nothing but zeros is absent.
     """
 
     seconds: float = 1.0
     hertz: float = 1.0
+
+    def present(self, inputs: Tensor) -> Tensor:
+        heard = torch.zeros(len(inputs), self.num_features, dtype=torch.bool, device=inputs.device)
+        mask = self.feature_mask(inputs).flatten(1).expand(len(inputs), -1)
+        return heard.scatter_reduce(1, mask, inputs.flatten(1) != 0, "amax")
+
+    def steps(self, embedded: Tensor) -> Tensor:
+        return embedded.flatten(1, 2).transpose(1, 2)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
