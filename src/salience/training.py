@@ -71,7 +71,8 @@ def fit(
     """Train `model` in place, on `device`; it is left there in eval mode.
 
     The same arguments on the same machine give the same weights to the bit on a CPU. Under torchrun the processes
-    share every batch and end with the same weights. Raises `Diverged`.
+    share every batch and end with the same weights. Raises `Diverged`; WrongInput where there is nothing to train,
+    or no such optimiser.
     """
     workers = Workers.join()
     device = workers.device(device)
@@ -96,13 +97,8 @@ class _Fit:
         seed: int,
         device: torch.device,
     ):
-        self.model, self.task, self.training, self.flat, self.workers = (
-            model,
-            data.task,
-            training,
-            flat,
-            workers,
-        )
+        self.model, self.task, self.training = model, data.task, training
+        self.flat, self.workers = flat, workers
         self.train, self.validation = data.train.to(device), data.validation.to(device)
         self.streams, self.device = Streams(seed), device
         self.batches = batch_bounds(len(self.train), training.batch_size)
@@ -145,9 +141,8 @@ class _Fit:
     def epoch(self, number: int) -> Row:
         """One pass over the training split, in an order that depends on the seed and the epoch alone."""
         started = time.perf_counter()
-        order = torch.randperm(len(self.train), generator=self.streams.generator("batches", number)).to(
-            self.device
-        )
+        generator = self.streams.generator("batches", number)
+        order = torch.randperm(len(self.train), generator=generator).to(self.device)
         self.model.train()
         losses = torch.stack([self.step(order[start:end]) for start, end in self.batches])
         losses = self.workers.add_up(losses)
