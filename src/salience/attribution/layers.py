@@ -13,8 +13,8 @@ import torch
 from captum.attr._utils.lrp_rules import IdentityRule
 from torch import Tensor, nn
 
-from .batched.deep_lift import _Rules
-from .batched.lrp import PASSED_THROUGH, _called, _Copy
+from .batched.deep_lift import Rules
+from .batched.lrp import PASSED_THROUGH, OnCopy, modules_called
 from .inside import activations, once, read, replaced, row_parts
 from .planner import Call, chunks, select
 
@@ -87,7 +87,7 @@ def layer_contributions(
     method: Any, call: Call, rows: Tensor, references: tuple[Tensor, ...], which: Tensor
 ) -> Tensor:
     """Multipliers of the layer's units for `rows` against `references[which]`, times the difference of activations."""
-    rules, which = _Rules(method.model), which.to(references[0].device)
+    rules, which = Rules(method.model), which.to(references[0].device)
     inputs, target, context = call.at(rows)
     if context:  # it belongs to the rows, so the references must stand beside them
         references, which = tuple(r[which] for r in references), torch.arange(len(rows), device=which.device)
@@ -123,8 +123,8 @@ class LayerLRP(captum.attr.LayerLRP):
             layer.activations = {}
             layer.rule.relevance_input = defaultdict(list)
             layer.rule.relevance_output = {}
-        copy = _LayerCopy(model, layer)
-        copy.used = _called(model, inputs, additional_forward_args)
+        copy = _LayerOnCopy(model, layer)
+        copy.used = modules_called(model, inputs, additional_forward_args)
         return captum.attr.LayerLRP.attribute(
             copy,
             inputs,
@@ -140,7 +140,7 @@ class LayerLRP(captum.attr.LayerLRP):
         return False
 
 
-class _LayerCopy(_Copy, captum.attr.LayerLRP):
+class _LayerOnCopy(OnCopy, captum.attr.LayerLRP):
     """Captum's machinery with our tables, on a copy that is thrown away."""
 
 

@@ -83,7 +83,7 @@ class _MaxPool(torch.autograd.Function):
         return torch.where(near, plain.reshape(dx.shape), ratio), None, None, None, None
 
 
-class _Rules:
+class Rules:
     """Forward hooks that record the reference's activations first and then apply the backward rules."""
 
     def __init__(self, model: nn.Module):
@@ -163,7 +163,7 @@ def multipliers(
     call: Call, model: nn.Module, rows: Tensor, references: tuple[Tensor, ...], which: Tensor
 ) -> tuple:
     """DeepLift multipliers of `rows` against `references[which]`, without building pairs on the reference side."""
-    rules = _Rules(model)
+    rules = Rules(model)
     _, target, context = call.at(rows)
     own = torch.arange(len(rows), device=rows.device)
     if context and len(references[0]) != len(rows):

@@ -41,12 +41,12 @@ class LRP(captum.attr.LRP):
         verbose: bool = False,
     ) -> Any:
         """As Captum's."""
-        copy = _Copy(
+        copy = OnCopy(
             nn.Sequential(deepcopy(self.model))
             if not any(True for _ in self.model.children())
             else deepcopy(self.model)
         )
-        copy.used = _called(copy.model, inputs, additional_forward_args)
+        copy.used = modules_called(copy.model, inputs, additional_forward_args)
         return captum.attr.LRP.attribute(
             copy, inputs, target, additional_forward_args, return_convergence_delta, verbose
         )
@@ -56,7 +56,7 @@ class LRP(captum.attr.LRP):
         return False
 
 
-class _Copy(captum.attr.LRP):
+class OnCopy(captum.attr.LRP):
     """Captum's machinery with our tables, on a copy that is thrown away."""
 
     used: set[nn.Module]
@@ -92,7 +92,7 @@ class _Copy(captum.attr.LRP):
                 self.forward_handles.append(layer.register_forward_hook(layer.rule.forward_hook))  # type: ignore
 
 
-def _called(model: nn.Module, inputs: Any, context: Any) -> set[nn.Module]:
+def modules_called(model: nn.Module, inputs: Any, context: Any) -> set[nn.Module]:
     """The modules that a pass of one row goes through."""
     seen: set[nn.Module] = set()
     hooks = [m.register_forward_pre_hook(lambda module, _: seen.add(module)) for m in model.modules()]
