@@ -342,3 +342,23 @@ def test_stochastic_layer_methods_do_not_depend_on_batch_mates():
         alone = explainer.explain(make_explicand(explainer, data[2:3])).attributions[0]
         assert (whole[2] - alone[0]).abs().max() <= 1e-5 * whole.abs().max()
         assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.slow
+def test_a_run_keeps_and_draws_layers_beside_other_methods(tmp_path):
+    result = salience.run(
+        [
+            "model=mlp", "data=breast_cancer", "attribution=[layer_conductance,neuron_gradient,saliency]",
+            "explained=8", "controls=[random]", "metric=[deletion]", "training.epochs=1", f"outputs={tmp_path}",
+            "attribution.neuron_gradient.arguments.neuron_selector=[5]", "attribution.neuron_gradient.layer=layers.1",
+        ]
+    )  # fmt: skip
+    found = result.explanations["layer_conductance"].load()
+    assert isinstance(found, LayerExplanation) and found.attributions[0].shape == (8, 64)
+    entry = result.summary["methods"]["layer_conductance"]["metrics"]["deletion"]
+    assert entry["n"] == 0 and entry["undefined"] == 8 and entry["mean"] is None
+    assert result.summary["methods"]["neuron_gradient"]["metrics"]["deletion"]["n"] == 8
+    direct = captum.attr.NeuronGradient(result.model, result.model.layers[1])
+    neuron = result.explanations["neuron_gradient"].load()
+    assert torch.allclose(neuron.attributions[0], direct.attribute(neuron.inputs[0], 5), atol=1e-6)
+    assert {p.name for p in result.folder.figures.glob("*.png")} >= {"layers.png", "examples.png"}
