@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -153,10 +153,15 @@ class _Measured:
 
 def _factory(method: str | type | partial) -> tuple[Any, Mapping[str, Any]]:
     """What makes the Captum object, and the rest of the config of a named method."""
-    if not isinstance(method, str):
-        if not is_method(method):
-            raise WrongInput(f"method={method!r}: no attribution method; give a config's name or a Captum class")
-        return method, {}
+    if isinstance(method, str):
+        return _configured(method)
+    if not is_method(method):
+        raise WrongInput(f"method={method!r}: no attribution method; give a config's name or a Captum class")
+    return method, {}
+
+
+@cache
+def _configured(method: str) -> tuple[Any, Mapping[str, Any]]:
     known = options("attribution")
     if method not in known:
         raise WrongInput(

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import captum.attr
@@ -19,11 +19,11 @@ from torch import Tensor
 from ..data.base import Examples, Task
 from ..errors import WrongInput, nearest
 from ..modality import Modality
-from ..randomness import Streams, global_state, preserved, same_state
+from ..randomness import Streams, global_state, same_state
 from . import guards
 from .baselines import Baseline
 from .explanation import Cost, Explained, Explanation, Explicand
-from .planner import chunks, rows_per_pass, summed_gradients
+from .planner import FEWEST, chunks, rows_per_pass, summed_gradients
 
 
 class Explainer:
@@ -274,16 +274,20 @@ class Explainer:
             return [slice(0, count)]
         if type(self.method).__module__.startswith("salience.") and not self.stochastic:
             return list(chunks(count, 1024))
+        if count * self.expansion <= FEWEST:  # fits any pass: nothing to measure
+            return [slice(0, count)]
         return list(chunks(count, max(1, rows_per_pass(self.model, inputs, context) // self.expansion)))
 
     def _call(self, call: dict[str, Any], index: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """One call of the method, or one per example under seeded streams where it draws from the global ones."""
         if "generators" in self.parameters:
-            shared = bool(self.arguments.get("shared"))  # all rows have the draws of one, whichever rows there are
+            shared = bool(
+                self.arguments.get("shared")
+            )  # all rows have the draws of one, whichever rows there are
             call["generators"] = [self.streams.generator(self.key, 0 if shared else int(i)) for i in index]
             return self._attribute(call)
         if self.stochastic is None:
-            with preserved(), self.streams.seeded(self.key, int(index[0])):
+            with self.streams.seeded(self.key, int(index[0])):
                 before = global_state()
                 result = self._attribute(call)
                 moved = not same_state(before, global_state())
@@ -291,7 +295,9 @@ class Explainer:
                 self.stochastic = moved
             if not moved or len(index) == 1:
                 return result
-        if not self.stochastic or type(self.method) is captum.attr.FeaturePermutation:
+        if not self.stochastic:
+            return self._attribute(call)
+        if type(self.method) is captum.attr.FeaturePermutation:
             with self.streams.seeded(self.key, int(index[0])):
                 return self._attribute(call)
         pieces = []
@@ -366,11 +372,24 @@ class Explainer:
         """Whether it averages over many baseline rows itself: methods that insist on being given them."""
         return self.takes_baselines and self.parameters["baselines"].default is inspect.Parameter.empty
 
+    def _raw_baselines(self, x: Explicand) -> tuple[Tensor, ...]:
+        """WrongInput for a baseline that is made of training rows where there are none (networks in memory)."""
+        missing = WrongInput(
+            f"baseline={self.baseline.name}: is made of training rows, and there are none here"
+        )
+        try:
+            raw = self.baseline.of(self.modalities, self.train, x, self.streams)
+        except (IndexError, RuntimeError) as error:
+            raise error if len(self.train) else missing from error
+        if not len(self.train) and not all(len(b) and bool(b.isfinite().all()) for b in raw):
+            raise missing
+        return raw
+
     def _baselines(self, x: Explicand) -> tuple[tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         """Embedded baselines: one row (or one per example), or the rows of a distribution."""
         if not self.takes_baselines:
             return None, None
-        raw = self.baseline.of(self.modalities, self.train, x, self.streams)
+        raw = self._raw_baselines(x)
         with torch.no_grad():
             embedded = tuple(
                 b.to(i.device).to(i.dtype) for b, i in zip(self.model.embed(*raw), x.inputs, strict=True)
@@ -390,11 +409,13 @@ TUPLES = ("inputs", "baselines", "feature_mask", "sliding_window_shapes", "strid
 
 def parameters(method: captum.attr.Attribution) -> dict[str, inspect.Parameter]:
     """The arguments of a method's `attribute`, with those of the method that it wraps."""
-    own = named(method.attribute)
+    own = named(type(method).attribute)
     inner = getattr(method, "attribution_method", None)
-    return own if inner is None else named(inner.attribute) | own
+    both = own if inner is None else named(type(inner).attribute) | own
+    return {name: p for name, p in both.items() if name != "self"}
 
 
+@cache
 def named(function: Callable) -> dict[str, inspect.Parameter]:
     """Parameters that have a name of their own (neither *args nor **kwargs)."""
     found = inspect.signature(function).parameters

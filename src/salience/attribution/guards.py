@@ -174,7 +174,8 @@ def same_mode(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         for module, mode in modes:
-            module.training = mode
+            if module.training != mode:  # setting an attribute of a module is slow
+                module.training = mode
 
 
 @contextmanager
@@ -201,7 +202,8 @@ def untouched(model: nn.Module, swaps_weights: bool = False) -> Iterator[None]:
                 vars(module).pop(name, None)
             vars(module).update(own)
         for parameter, grad in zip(parameters, wanted, strict=True):
-            parameter.requires_grad_(grad)
+            if parameter.requires_grad != grad:
+                parameter.requires_grad_(grad)
         if copies is not None:
             _restore(parameters, copies)
     if copies is None and versions != [p._version for p in parameters]:
