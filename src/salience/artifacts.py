@@ -162,7 +162,8 @@ class RunFolder:
         """
         rows = None if index is None else index.cpu().numpy()
         self._book.add(method, metric, rows, _numbers(torch.as_tensor(scores)).reshape(-1))
-        if curve is not None and rows is not None:
+        if curve is not None:
+            rows = np.array([""], dtype=object) if rows is None else rows
             path = self._new("curves", folder_name(method), f"{folder_name(metric)}.csv")
             steps = np.linspace(0, 1, curve.shape[1]) if at is None else _numbers(at)
             self._book.add_curves(method, metric, path, rows, _numbers(curve), steps)

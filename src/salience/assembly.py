@@ -22,6 +22,7 @@ from .metrics.base import Metric, Reference
 from .models.base import predict
 from .networks import load_weights
 from .randomness import Streams
+from .retraining import Retraining
 from .settings import Method, Run
 from .training import initialised
 
@@ -139,6 +140,10 @@ class Study:
         if self.settings.only not in ("all", "correct", "wrong"):
             self.data.task.class_number(self.settings.only)
         for name, metric in self.metrics.items():
+            if getattr(metric, "retrain", None) is not None and not self.settings.training.epochs:
+                raise WrongInput(f"metric={name}: trains networks anew, which training=none does not say how")
+            if metric.needs_places and any(m.places != metric.needs_places for m in self.data.modalities):
+                raise WrongInput(f"metric={name}: needs images, and {self.data_name} is something else")
             for needed, what in (("relevant", "known relevant features"), ("ratings", "human ratings")):
                 if getattr(metric, f"needs_{needed}") and getattr(split, needed) is None:
                     usable = [n for n, m in self.metrics.items() if not (m.needs_relevant or m.needs_ratings)]
@@ -175,12 +180,8 @@ def assemble(composed: "Composed", settings: Run) -> Study:
     """Build data, network, methods and metrics; nothing is trained. WrongInput says what cannot be built."""
     streams, device = Streams(settings.seed), find_device(settings.device)
     data = build(settings.data, seed=settings.seed, downloads=Path(settings.outputs) / "downloads")
-    name, node = model_node(settings.model)
-    known = {"modalities": data.modalities, "num_outputs": data.task.num_outputs}
-    model = initialised(partial(build, node, **known), settings.seed)
-    if settings.model.get("weights"):
-        load_weights(model, settings.model["weights"])
-    model = model.to(device)
+    fresh = partial(fresh_network, settings, data, device)
+    model = fresh()
     study = Study(
         settings=settings,
         choices=composed.choices,
@@ -200,14 +201,26 @@ def assemble(composed: "Composed", settings: Run) -> Study:
             lines.append(str(refused))
     if lines:
         raise WrongInput("\n".join([*lines[:-1], f"{lines[-1]}. {study._those_that_can(study._two())}"]))
-    study.metrics = {key: build(node, streams=streams) for key, node in settings.metric.items()}
+    retrain = Retraining(data, settings, fresh, recipe_node(settings), device)
+    known: dict[str, Any] = {"streams": streams, "retrain": retrain, "weights": data.weights}
+    study.metrics = {key: build(node, **known) for key, node in settings.metric.items()}
     study.controls = tuple(settings.controls)
     return study
 
 
+def fresh_network(settings: Run, data: Data, device: torch.device) -> nn.Module:
+    """The network before training, with the weights that the config names."""
+    node = model_node(settings.model)[1]
+    known: dict[str, Any] = {"modalities": data.modalities, "num_outputs": data.task.num_outputs}
+    model = initialised(partial(build, node, **known), settings.seed)
+    if settings.model.get("weights"):
+        load_weights(model, settings.model["weights"])
+    return model.to(device)
+
+
 def make_explainer(study: Study, key: str, spec: Method) -> Explainer:
     """One entry of `attribution` or `controls` as an explainer."""
-    factory = build({**spec.method, "_partial_": True})
+    factory = build({**spec.method, "_partial_": True}, weights=study.data.weights)
     return explainer_of(factory)(
         key,
         factory,
@@ -226,6 +239,11 @@ def make_explainer(study: Study, key: str, spec: Method) -> Explainer:
 def model_node(model: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """Name and node of the chosen network."""
     return next((str(k), dict(v)) for k, v in model.items() if isinstance(v, Mapping) and "_target_" in v)
+
+
+def recipe_node(settings: Run) -> dict[str, Any]:
+    """What the recipe of the network says of its config."""
+    return {**model_node(settings.model)[1], "weights": settings.model.get("weights")}
 
 
 def link(data: Data, output: str) -> Any:

@@ -1,5 +1,6 @@
 """One run: train a network, explain it, measure the explanations, keep everything."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -8,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import figures, report, terminal
+from . import figures, gate, report, terminal
 from .allocator import keep_freed_memory
 from .artifacts import LOG, SHARD, RunFolder
-from .assembly import Study, assemble, model_node
+from .assembly import Study, assemble, model_node, recipe_node
 from .attribution.explanation import Cost, Explanation
 from .config import Composed, check, compose, signatures
 from .data.base import Examples
@@ -20,7 +21,7 @@ from .files import point_to
 from .metrics.base import Metric
 from .networks import Networks, weights_digest
 from .settings import Run
-from .statistics import interval
+from .statistics import interval, skill
 from .training import fit
 
 if TYPE_CHECKING:
@@ -106,9 +107,9 @@ def new_folder(composed: Composed, settings: Run) -> Iterator[RunFolder]:
 def train(study: Study, folder: RunFolder, advance: Any) -> dict[str, Any]:
     """Train the network or take it from the store; its scores, and whether it was trained now."""
     settings = study.settings
-    name, node = model_node(settings.model)
+    name = model_node(settings.model)[0]
     networks = Networks(Path(settings.outputs) / "networks")
-    config = {**node, "weights": settings.model.get("weights")}
+    config = recipe_node(settings)
     recipe = networks.recipe(
         settings.data, study.data, config, study.model, settings.training, settings.seed, study.device
     )
@@ -133,12 +134,15 @@ def train(study: Study, folder: RunFolder, advance: Any) -> dict[str, Any]:
     folder.save_network(study.model, description | {"seed": settings.seed, "preprocessing": preprocessing})
     test = study.data.test
     scores = study.data.task.scores(study.outputs(test), test.labels)
-    return {**scores, "recipe": recipe, "weights": digest, "trained": trained}
+    doubt = gate.warning(study.data.task, scores, test.labels, settings.gate)
+    known = {**scores, "recipe": recipe, "weights": digest, "trained": trained}
+    return known if doubt is None else known | {"warning": doubt}
 
 
 def explain_and_measure(study: Study, folder: RunFolder, examples: Examples, advance: Any) -> dict[str, Any]:
     """Every method on every example, shard by shard, so that memory does not grow with the number of examples."""
     costs = dict.fromkeys(study.explainers, Cost())
+    measuring = {name: dict.fromkeys(study.metrics, Cost()) for name in study.explainers}
     warnings: dict[str, list[str]] = {name: [] for name in study.explainers}
     for shard in range(shards(examples)):
         x = study.explicand(examples[shard * SHARD : (shard + 1) * SHARD])
@@ -148,33 +152,52 @@ def explain_and_measure(study: Study, folder: RunFolder, examples: Examples, adv
             explanation = explainer.explain(x)
             folder.save_attributions(name, shard, explanation, reference)
             for key, metric in study.metrics.items():
-                measure(study, folder, key, metric, explanation, reference)
+                if metric.per_example or shard == 0:  # what judges the whole data set is asked once
+                    measuring[name][key] += measure(study, folder, key, metric, explanation, reference)
             costs[name] += explanation.cost
             warnings[name] += [w for w in explanation.warnings if w not in warnings[name]]
             advance()
-    return {
+    methods = {
         name: {
-            "metrics": {key: summarised(folder, name, key, metric) for key, metric in study.metrics.items()},
+            "metrics": {
+                key: summarised(folder, name, key, metric) | {"cost": asdict(measuring[name][key])}
+                for key, metric in study.metrics.items()
+            },
             "cost": asdict(costs[name]),
             "warnings": warnings[name],
         }
         for name in study.explainers
     }
+    add_skill(methods)
+    return methods
 
 
 def measure(
     study: Study, folder: RunFolder, key: str, metric: Metric, explanation: Explanation, reference: Any
-) -> None:
-    """One metric on one explanation; its scores and curve go to the folder."""
+) -> Cost:
+    """One metric on one explanation; its scores and curve go to the folder. What it took."""
+    counter = study.explained.counter
+    rows, start = (counter.forward_rows, counter.backward_rows), time.perf_counter()
     measured = explanation.measured_by(metric, study.explainers[explanation.method], reference)
-    folder.add_scores(
-        explanation.method, key, explanation.index, measured.scores, measured.curve, measured.at
-    )
+    scores = measured.scores if metric.per_example else measured.scores[:1]
+    index = explanation.index if metric.per_example else None
+    folder.add_scores(explanation.method, key, index, scores, measured.curve, measured.at)
+    seconds = time.perf_counter() - start
+    return Cost(counter.forward_rows - rows[0], counter.backward_rows - rows[1], seconds)
 
 
 def summarised(folder: RunFolder, method: str, key: str, metric: Metric) -> dict[str, Any]:
-    """Mean over the examples with its interval, how many there are, and which way is better."""
-    return interval(folder.scores(method, key))._asdict() | {"higher_is_better": metric.higher_is_better}
+    """Mean over the examples with its interval, how many there are, which way is better and what is best."""
+    known = {"higher_is_better": metric.higher_is_better, "best": metric.best}
+    return interval(folder.scores(method, key))._asdict() | known
+
+
+def add_skill(methods: dict[str, Any]) -> None:
+    """Say where every score lies between that of random numbers (0) and the metric's best (1), where both are known."""
+    random = methods.get("random", {}).get("metrics", {})
+    for found in methods.values():
+        for key, entry in found["metrics"].items():
+            entry["skill"] = skill(entry["mean"], random.get(key, {}).get("mean"), entry["best"])
 
 
 def shards(examples: Examples) -> int:

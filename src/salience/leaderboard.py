@@ -57,11 +57,14 @@ class Leaderboard:
 
     columns: list[Column]
     rows: list[Row]
+    doubt: str | None = None
+    """What is to be said against explaining this network at all."""
 
     @property
     def warnings(self) -> list[str]:
         """What a reader must know before believing the numbers: warnings, undefined scores, missing controls."""
-        lines = [f"{row.method}: {warning}" for row in self.rows for warning in row.warnings]
+        lines = [self.doubt] if self.doubt else []
+        lines += [f"{row.method}: {warning}" for row in self.rows for warning in row.warnings]
         for column in self.columns:
             missing = [(r.method, e) for r in self.rows if (e := r.entries.get(column.name)) and e.undefined]
             if missing and len({e.undefined for _, e in missing}) == 1 and len(missing) == len(self.rows):
@@ -87,7 +90,8 @@ def leaderboard(summary: Mapping[str, Any], controls: Collection[str] = ()) -> L
         entries = {name: _entry(entry) for name, entry in metrics.items()}
         warnings = tuple(map(str, found.get("warnings") or ()))
         rows.append(Row(method, method in controls, entries, warnings, found.get("cost") or {}))
-    return Leaderboard(list(columns.values()), sorted(rows, key=lambda row: row.control))
+    doubt = (summary.get("network") or {}).get("warning")
+    return Leaderboard(list(columns.values()), sorted(rows, key=lambda row: row.control), doubt)
 
 
 def network_scores(summary: Mapping[str, Any]) -> dict[str, float]:

@@ -66,6 +66,8 @@ class Run(Strict):
     only: StrictInt | StrictStr = "all"
     target: StrictInt | StrictStr = "predicted"
     output: Literal["logit", "probability"] = "logit"
+    gate: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Least main score (accuracy, R2) of a network whose explanations count; None: clearly above chance."""
     guards: Literal["error", "warn", "off"] = "error"
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from . import guards
 from .batched.coalitions import Game
 from .planner import Call, chunks, summed_gradients
 
@@ -54,6 +55,48 @@ class Constant(captum.attr.Attribution):
         """Ones in the shape of the inputs."""
         call = Call(self.forward_func, inputs)
         return call.result(tuple(torch.ones_like(x) for x in call.inputs))
+
+
+class PositionPrior(captum.attr.Attribution):
+    """A control for text: the earlier, the more, 1 / (1 + position). It knows neither words nor network."""
+
+    def attribute(self, inputs: Any) -> Any:  # type: ignore[override]
+        """The prior along the first axis of an example, shared by what lies at one position."""
+        call = Call(self.forward_func, inputs)
+        return call.result(tuple(self._prior(x) for x in call.inputs))
+
+    @staticmethod
+    def _prior(x: Tensor) -> Tensor:
+        prior = 1 / (1 + torch.arange(x.shape[1], device=x.device, dtype=torch.get_default_dtype()))
+        at_each = x[0, 0].numel()
+        return prior.reshape(1, -1, *(1,) * (x.dim() - 2)).expand_as(x) / at_each
+
+
+class Oracle(captum.attr.Attribution):
+    """A control where the truth is known: weight x (input - baseline), with the weights of the data's own function.
+
+    It explains what should have been learned, which the network need not have learned. `weights` [outputs, elements]
+    are the data set's; Refused where it has none. A network with a single unit gets the last of them.
+    """
+
+    def __init__(self, forward_func: Any, weights: Tensor | None = None):
+        super().__init__(forward_func)
+        if weights is None:
+            raise guards.Refused("attribution=oracle: needs known weights, and this data set has none")
+        self.weights = weights
+
+    def attribute(self, inputs: Any, baselines: Any = None, target: Any = None) -> Any:  # type: ignore[override]
+        """What each element contributes to the output `target`; baselines of None are zeros."""
+        call = Call(self.forward_func, inputs, baselines, target)
+        weights = self.weights.to(call.inputs[0])
+        chosen = torch.zeros(len(call), dtype=torch.long) if call.target is None else call.target
+        with torch.no_grad():
+            outputs = call.forward(*(x[:1] for x in call.inputs))
+        single = outputs.dim() == 1 or outputs.shape[1] == 1
+        rows = weights[torch.full_like(chosen, -1) if single else chosen]
+        pieces = rows.split([x[0].numel() for x in call.inputs], 1)
+        moved = (x - b for x, b in zip(call.inputs, call.baselines, strict=True))
+        return call.result(tuple(p.reshape(m.shape) * m for p, m in zip(pieces, moved, strict=True)))
 
 
 class EdgeFilter(captum.attr.Attribution):
