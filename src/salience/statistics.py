@@ -1,16 +1,18 @@
 """How sure is a score, and is a difference one? Over the examples, which all methods share; undefined scores are nan.
 
-Only numpy is needed: importing scipy's statistics would cost every run two seconds.
+A run needs only numpy: importing scipy's statistics would cost it two seconds. `friedman`, which compares runs, does.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from math import erfc, sqrt
 from statistics import NormalDist
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .errors import WrongInput
 
 RESAMPLES = 2000
 FLIPS = 10_000
@@ -119,11 +121,16 @@ def indistinguishable(
     order = sorted(known, key=lambda name: -means[name] if higher_is_better else means[name])
     tests = pairwise({name: scores[name] for name in order}, seed)
     apart = {pair for pair, test in tests.items() if test.p <= 1 - level}
+    return _runs(order, lambda a, b: (a, b) in apart)
+
+
+def _runs(order: Sequence[str], differ: Callable[[str, str], bool]) -> list[tuple[str, ...]]:
+    """The longest runs of neighbours in `order` of which no two differ."""
     groups: list[tuple[str, ...]] = []
     end = 0
     for start in range(len(order)):
         stop = start + 1
-        while stop < len(order) and not any((order[i], order[stop]) in apart for i in range(start, stop)):
+        while stop < len(order) and not any(differ(order[i], order[stop]) for i in range(start, stop)):
             stop += 1
         if stop > end:  # else it lies within the group before
             groups.append(tuple(order[start:stop]))
@@ -145,6 +152,96 @@ def ranks(
     level_with = (better[:, :, None] == better[:, None, :]).sum(2)
     each = np.where(complete, below + (level_with + 1) / 2, np.nan)
     return {name: interval(each[:, i], level, seed) for i, name in enumerate(scores)}
+
+
+def interval_over_runs(runs: Sequence[ArrayLike], level: float = 0.95, seed: int = 0) -> Interval:
+    """The mean over runs (seeds, folds), each with its scores [examples], with an interval that covers both levels.
+
+    Runs are drawn with replacement, then examples within each; the tails are moved out as in `interval`, for the
+    number of runs, which is the smaller one. With a single run nothing is known of the spread between runs: that is
+    the interval over its examples. `n` counts examples over all runs.
+    """
+    kept = [v[np.isfinite(v)] for v in (np.asarray(r, dtype=np.float64).ravel() for r in runs)]
+    total = sum(np.asarray(r).size for r in runs)
+    kept = [values for values in kept if len(values)]
+    n = sum(map(len, kept))
+    if len(kept) < 2:
+        return interval(np.concatenate([np.asarray(r, dtype=np.float64).ravel() for r in runs]), level, seed)
+    generator, count = np.random.default_rng(seed), len(kept)
+    drawn = [_resampled_means(values, seed + 1 + i) for i, values in enumerate(kept)]
+    picks = generator.integers(count, size=(RESAMPLES, count))
+    means = np.stack(drawn, 1)[np.arange(RESAMPLES)[:, None], picks].mean(1)
+    tail = NormalDist().cdf(-sqrt(count / (count - 1)) * _student_t(level, count - 1))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    mean = float(np.mean([values.mean() for values in kept]))
+    return Interval(mean, float(low), float(high), n, total - n)
+
+
+class Friedman(NamedTuple):
+    """Whether methods differ over several data sets, and which: mean ranks and groups within the critical difference."""
+
+    p: float
+    """Of the hypothesis that all methods are equally good (Iman and Davenport's F form of Friedman's test)."""
+    ranks: dict[str, float]
+    """Mean rank over the data sets, 1 is best; equal scores share a rank."""
+    critical_difference: float
+    """Mean ranks that are closer than this cannot be told apart (Nemenyi)."""
+    groups: list[tuple[str, ...]]
+    """Longest runs of methods within the critical difference, best first; what a diagram joins with a bar."""
+
+
+def friedman(table: Mapping[str, ArrayLike], higher_is_better: bool, level: float = 0.95) -> Friedman:
+    """Compare methods by one score per data set [data sets], the same data sets for all (Demsar 2006).
+
+    Examples of one data set are no data sets: WrongInput below three, where use `pairwise` over examples. Data sets
+    on which a score is not finite are left out.
+    """
+    from scipy import stats
+
+    scores = np.stack([np.asarray(v, dtype=np.float64).ravel() for v in table.values()], 1)
+    scores = scores[np.isfinite(scores).all(1)]
+    n, k = scores.shape
+    if n < 3:
+        raise WrongInput(f"Friedman's test compares over three or more data sets, and here are {n}")
+    if k < 2:
+        raise WrongInput("Friedman's test compares two or more methods, and here is one")
+    each = stats.rankdata(-scores if higher_is_better else scores, axis=1)
+    mean_ranks = each.mean(0)
+    chi = 12 * n / (k * (k + 1)) * (np.square(mean_ranks).sum() - k * (k + 1) ** 2 / 4)
+    left = n * (k - 1) - chi
+    p = 0.0 if left <= 1e-12 else float(stats.f.sf((n - 1) * chi / left, k - 1, (k - 1) * (n - 1)))
+    q = stats.studentized_range.ppf(level, k, np.inf) / sqrt(2)
+    critical = float(q * sqrt(k * (k + 1) / (6 * n)))
+    found = {name: float(r) for name, r in zip(table, mean_ranks, strict=True)}
+    order = sorted(found, key=lambda name: found[name])
+    return Friedman(p, found, critical, _runs(order, lambda a, b: found[b] - found[a] > critical))
+
+
+def same_ruler(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """The ruler that all runs share, given their summaries by name; WrongInput names what differs.
+
+    What hides features, the output space and what a feature is decide a score as much as the method does.
+    """
+    named = [(name, dict(s.get("ruler") or {})) for name, s in summaries.items()]
+    if not named:
+        return {}
+    first, ruler = named[0]
+    for name, other in named[1:]:
+        for key in sorted(ruler.keys() | other.keys()):
+            if ruler.get(key) != other.get(key):
+                raise WrongInput(
+                    f"{first} and {name} are measured with different rulers: {key} is "
+                    f"{ruler.get(key)} there and {other.get(key)} here; compare runs that share it"
+                )
+    return ruler
+
+
+def skill(score: float | None, floor: float | None, best: float | None) -> float | None:
+    """(score - floor) / (best - floor): 0 is the floor (random numbers), 1 the best; None where one is not known."""
+    known = [v for v in (score, floor, best) if v is not None and np.isfinite(v)]
+    if len(known) < 3 or known[1] == known[2]:
+        return None
+    return (known[0] - known[1]) / (known[2] - known[1])
 
 
 def examples_needed(a: ArrayLike, b: ArrayLike, level: float = 0.95, power: float = 0.8) -> int | None:
