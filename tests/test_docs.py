@@ -55,7 +55,8 @@ def test_readme_is_short_and_names_what_exists():
 @pytest.mark.slow
 def test_the_python_of_the_readme_runs(tmp_path):
     code = blocks("README.md", "python")[0]
-    set_up = "import torch\nnetwork = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2))\n"
+    layers = "torch.nn.Linear(4, 8), torch.nn.ReLU(), torch.nn.Linear(8, 2)"
+    set_up = f"import torch\nnetwork = torch.nn.Sequential({layers})\n"
     inputs = "inputs = torch.randn(6, 4)\n"
     done = subprocess.run(
         [sys.executable, "-c", set_up + inputs + code], cwd=tmp_path, capture_output=True, text=True
