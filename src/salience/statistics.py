@@ -1,6 +1,6 @@
 """How sure is a score, and is a difference one? Over the examples, which all methods share; undefined scores are nan.
 
-A run needs only numpy: importing scipy's statistics would cost it two seconds. `friedman`, which compares runs, does.
+Only numpy is needed: importing scipy's statistics would cost every run two seconds. Over data sets see friedman.py.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -121,10 +121,10 @@ def indistinguishable(
     order = sorted(known, key=lambda name: -means[name] if higher_is_better else means[name])
     tests = pairwise({name: scores[name] for name in order}, seed)
     apart = {pair for pair, test in tests.items() if test.p <= 1 - level}
-    return _runs(order, lambda a, b: (a, b) in apart)
+    return longest_runs(order, lambda a, b: (a, b) in apart)
 
 
-def _runs(order: Sequence[str], differ: Callable[[str, str], bool]) -> list[tuple[str, ...]]:
+def longest_runs(order: Sequence[str], differ: Callable[[str, str], bool]) -> list[tuple[str, ...]]:
     """The longest runs of neighbours in `order` of which no two differ."""
     groups: list[tuple[str, ...]] = []
     end = 0
@@ -175,46 +175,6 @@ def interval_over_runs(runs: Sequence[ArrayLike], level: float = 0.95, seed: int
     low, high = np.quantile(means, [tail, 1 - tail])
     mean = float(np.mean([values.mean() for values in kept]))
     return Interval(mean, float(low), float(high), n, total - n)
-
-
-class Friedman(NamedTuple):
-    """Whether methods differ over several data sets, and which: mean ranks and groups within the critical difference."""
-
-    p: float
-    """Of the hypothesis that all methods are equally good (Iman and Davenport's F form of Friedman's test)."""
-    ranks: dict[str, float]
-    """Mean rank over the data sets, 1 is best; equal scores share a rank."""
-    critical_difference: float
-    """Mean ranks that are closer than this cannot be told apart (Nemenyi)."""
-    groups: list[tuple[str, ...]]
-    """Longest runs of methods within the critical difference, best first; what a diagram joins with a bar."""
-
-
-def friedman(table: Mapping[str, ArrayLike], higher_is_better: bool, level: float = 0.95) -> Friedman:
-    """Compare methods by one score per data set [data sets], the same data sets for all (Demsar 2006).
-
-    Examples of one data set are no data sets: WrongInput below three, where use `pairwise` over examples. Data sets
-    on which a score is not finite are left out.
-    """
-    from scipy import stats
-
-    scores = np.stack([np.asarray(v, dtype=np.float64).ravel() for v in table.values()], 1)
-    scores = scores[np.isfinite(scores).all(1)]
-    n, k = scores.shape
-    if n < 3:
-        raise WrongInput(f"Friedman's test compares over three or more data sets, and here are {n}")
-    if k < 2:
-        raise WrongInput("Friedman's test compares two or more methods, and here is one")
-    each = stats.rankdata(-scores if higher_is_better else scores, axis=1)
-    mean_ranks = each.mean(0)
-    chi = 12 * n / (k * (k + 1)) * (np.square(mean_ranks).sum() - k * (k + 1) ** 2 / 4)
-    left = n * (k - 1) - chi
-    p = 0.0 if left <= 1e-12 else float(stats.f.sf((n - 1) * chi / left, k - 1, (k - 1) * (n - 1)))
-    q = stats.studentized_range.ppf(level, k, np.inf) / sqrt(2)
-    critical = float(q * sqrt(k * (k + 1) / (6 * n)))
-    found = {name: float(r) for name, r in zip(table, mean_ranks, strict=True)}
-    order = sorted(found, key=lambda name: found[name])
-    return Friedman(p, found, critical, _runs(order, lambda a, b: found[b] - found[a] > critical))
 
 
 def same_ruler(summaries: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:

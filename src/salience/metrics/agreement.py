@@ -79,5 +79,5 @@ def _pair(a: Tensor, b: Tensor, present: Tensor, k: int) -> tuple[Tensor, Tensor
 
 def _top(values: Tensor, present: Tensor, count: Tensor) -> Tensor:
     """The `count` [examples] largest sizes; at equal sizes the first ones."""
-    order = values.abs().masked_fill(~present, -1.0).argsort(1, descending=True, stable=True)
+    order = values.abs().masked_fill(~present, -1.0).argsort(stable=True, dim=1, descending=True)
     return order.argsort(1) < count[:, None]
