@@ -125,7 +125,7 @@ def test_agreement_reads_parts_and_refuses_other_examples():
     with pytest.raises(WrongInput, match="other examples"):
         agreement({"a": whole, "b": replace(whole, index=whole.index + 1)})
     with pytest.raises(WrongInput, match="two or more"):
-        agreement({"a": whole, "layer": SimpleNamespace(of_inputs=False) and []})
+        agreement({"a": whole, "layer": [SimpleNamespace(of_inputs=False)]})
 
 
 # -- the gate --------------------------------------------------------------------------------
