@@ -1,5 +1,6 @@
 """Writing to disk so that nothing is ever half there: every write of the framework goes through this module."""
 
+import errno
 import hashlib
 import json
 import os
@@ -10,14 +11,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+FULL = {errno.ENOSPC, errno.EFBIG, errno.EDQUOT}
+"""What the system says where there is no more room."""
 SLUG = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 
 
-def atomic_write(path: Path | str, content: bytes | str | Callable[[Path], None]) -> Path:
+def atomic_write(path: Path | str, content: bytes | str | Callable[[Path], None], sync: bool = True) -> Path:
     """Write `content` so that `path` holds either what it held before or all of the new content.
 
     A callable receives a temporary path in the same folder and writes there (for libraries that insist on a
-    file name). OSError is raised, never swallowed, and the temporary file is removed.
+    file name). OSError is raised with the name of the file, never swallowed, and the temporary file is removed.
+    Without `sync` a power cut may take the file with it.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem[:40]}-{os.getpid()}-{secrets.token_hex(4)}.part{path.suffix}")
@@ -26,13 +30,19 @@ def atomic_write(path: Path | str, content: bytes | str | Callable[[Path], None]
             content(temporary)
         else:
             temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
+        if sync:
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise OSError(
+                error.errno, f"no space left to write {path} ({os.strerror(error.errno)})"
+            ) from error
         raise
-    _sync_folder(path.parent)
+    if sync:
+        _sync_folder(path.parent)
     return path
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from . import files, optimizers, parallel, training
+from .checkpoints import Checkpoints
 from .data.base import Data, Examples
 from .errors import WrongInput, nearest
 from .formats import read_tensors, write_tensors
@@ -53,8 +54,8 @@ class Networks:
         parts = {
             "data": data_config,
             "examples": {
-                "train": _examples_digest(data.train),
-                "validation": _examples_digest(data.validation),
+                "train": examples_digest(data.train),
+                "validation": examples_digest(data.validation),
             },
             "model": {k: v for k, v in model_config.items() if k != "weights"},
             "weights": weights_digest(model),
@@ -89,6 +90,11 @@ class Networks:
             self._leading(workers, model, None)
             history = train()
             return self._store(recipe, model, history), bool(history.rows)
+
+    def checkpoints(self, recipe: str) -> Checkpoints | None:
+        """Where the training of `recipe` keeps how far it is; None under torchrun, where nobody could agree on it."""
+        alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+        return Checkpoints(self.folder / f".{recipe[:16]}.checkpoints") if alone else None
 
     def _leading(self, workers: Workers, model: nn.Module, history: History | None) -> History:
         """Tell the processes that train together whether there is a stored network, and give them its weights."""
@@ -140,6 +146,8 @@ class Networks:
             }
             files.write_json(folder / DESCRIPTION, described)
             published = files.publish(folder, self.folder / recipe)
+            if (kept := self.checkpoints(recipe)) is not None:
+                kept.discard()
         except OSError as error:
             log.warning("the trained network cannot be kept in %s: %s", self.folder, error)
             return history
@@ -225,7 +233,7 @@ def _spread(workers: Workers, model: nn.Module) -> None:
         value.copy_(workers.agree(value.detach().cpu().contiguous()))
 
 
-def _examples_digest(examples: Examples) -> str:
+def examples_digest(examples: Examples) -> str:
     digest = hashlib.sha256()
     for tensor in (*examples.inputs, examples.labels, *examples.context):
         _add(digest, tensor)

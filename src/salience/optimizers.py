@@ -5,7 +5,7 @@ Constructing an optimiser of torch.optim imports torch's compiler, which takes a
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -26,6 +26,29 @@ class Optimizer(Protocol):
 
     def step(self) -> Any:
         """Change the parameters by their gradients, at the learning rate in `param_groups`."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What `load_state_dict` needs to go on from here: `state`, by parameter and name, and `param_groups`."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any:
+        """Go on from there."""
+
+
+def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """What an optimiser remembers from step to step, as tensors by name."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"{i}.{k}": torch.as_tensor(v) for i, own in state.items() for k, v in own.items() if v is not None
+    }
+
+
+def restore(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Give an optimiser back what `state_tensors` said."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        number, _, key = name.partition(".")
+        state.setdefault(int(number), {})[key] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 @contextmanager
@@ -112,6 +135,16 @@ class Adam:
         torch.sqrt(self.square, out=self.work).div_(root).add_(self.eps)
         flat.addcdiv_(self.mean, self.work, value=-(lr / (1 - beta1**self.steps)))
 
+    def state_dict(self) -> dict[str, Any]:
+        own = {"mean": self.mean, "square": self.square, "steps": torch.tensor(self.steps)}
+        return {"state": {0: own}, "param_groups": []}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        own = state_dict["state"][0]
+        self.mean.copy_(own["mean"])
+        self.square.copy_(own["square"])
+        self.steps = int(own["steps"])
+
 
 class SGD:
     """Stochastic gradient descent with momentum and an L2 penalty on one vector."""
@@ -130,6 +163,12 @@ class SGD:
         if self.momentum:
             gradient = self.velocity.mul_(self.momentum).add_(gradient)
         flat.add_(gradient, alpha=-lr)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"state": {0: {"velocity": self.velocity}}, "param_groups": []}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.velocity.copy_(state_dict["state"][0]["velocity"])
 
 
 def foreign(node: dict[str, Any], lr: float, model: nn.Module) -> Optimizer:

@@ -72,3 +72,23 @@ def same_state(before: tuple, after: tuple) -> bool:
         and all(np.array_equal(a, b) for a, b in zip(before[1], after[1], strict=True))
         and before[2] == after[2]
     )
+
+
+def stored_state() -> tuple[dict[str, torch.Tensor], list]:
+    """The states of the global streams as tensors and as what JSON can say, for a checkpoint."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    tensors = {"torch": torch.get_rng_state(), "numpy": torch.from_numpy(np.asarray(keys, dtype=np.int64))}
+    if torch.cuda.is_initialized():
+        tensors["cuda"] = torch.stack(torch.cuda.get_rng_state_all())
+    version, numbers, following = random.getstate()
+    return tensors, [[kind, int(position), has_gauss, gauss], [version, list(numbers), following]]
+
+
+def restore_state(tensors: dict[str, torch.Tensor], words: list) -> None:
+    """Give the global streams the states that `stored_state` told."""
+    (kind, position, has_gauss, gauss), (version, numbers, following) = words
+    torch.set_rng_state(tensors["torch"])
+    np.random.set_state((kind, tensors["numpy"].numpy().astype(np.uint32), position, has_gauss, gauss))
+    random.setstate((version, tuple(numbers), following))
+    if "cuda" in tensors and torch.cuda.is_initialized():
+        torch.cuda.set_rng_state_all(list(tensors["cuda"]))

@@ -34,7 +34,10 @@ class Retraining:
         )
 
         def train():
-            return fit(model, data, settings.training, seed=settings.seed, device=self.device)
+            kept = networks.checkpoints(recipe)
+            return fit(
+                model, data, settings.training, seed=settings.seed, device=self.device, checkpoints=kept
+            )
 
         networks.trained(recipe, model, train)
         return model.eval()

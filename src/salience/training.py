@@ -4,17 +4,19 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from . import interrupts
+from .checkpoints import Checkpoints
 from .data.base import Data
 from .models.base import outputs_of, predict
-from .optimizers import flattened, optimizer
+from .optimizers import flattened, optimizer, restore, state_tensors
 from .parallel import Workers
-from .randomness import Streams
+from .randomness import Streams, restore_state, stored_state
 from .settings import Training
 
 Row = dict[str, float | None]
@@ -67,8 +69,11 @@ def fit(
     seed: int,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> History:
     """Train `model` in place, on `device`; it is left there in eval mode.
+
+    With `checkpoints` a training of the same arguments that was cut short goes on from its last one, to the same bits.
 
     The same arguments on the same machine give the same weights to the bit on a CPU. Under torchrun the processes
     share every batch and end with the same weights. Raises `Diverged`; WrongInput where there is nothing to train,
@@ -81,7 +86,7 @@ def fit(
         model.eval()
         return History()
     with Streams(seed).seeded("training", workers.rank), flattened(model) as flat:
-        return _Fit(model, data, training, flat, workers, seed, device).run(progress)
+        return _Fit(model, data, training, flat, workers, seed, device, checkpoints).run(progress)
 
 
 class _Fit:
@@ -96,7 +101,9 @@ class _Fit:
         workers: Workers,
         seed: int,
         device: torch.device,
+        checkpoints: Checkpoints | None = None,
     ):
+        self.checkpoints = checkpoints
         self.model, self.task, self.training = model, data.task, training
         self.flat, self.workers = flat, workers
         self.train, self.validation = data.train.to(device), data.validation.to(device)
@@ -107,45 +114,54 @@ class _Fit:
         self.weight = data.task.class_weights(self.train.labels) if training.class_weights else None
         self.scaler = torch.amp.GradScaler(device.type) if training.precision == "float16" else None
         self.steps = 0
+        self.history = History(stopped="epochs")
+        self.best, self.best_state = math.inf, None  # type: float, dict[str, Tensor] | None
         for value in (flat, *model.buffers()):
             workers.agree(value)
 
     def run(self, progress: Progress | None) -> History:
         """All epochs, or as many as it takes."""
-        history, best, best_state = History(stopped="epochs"), math.inf, None
-        for number in range(1, self.training.epochs + 1):
-            row = self.epoch(number)
+        history, losses = self.history, self.restored()
+        for number in range(len(history.rows) + 1, self.training.epochs + 1):
+            row = self.epoch(number, losses)
+            losses = []
             history.rows.append(row)
             if progress is not None:
                 progress(number, self.training.epochs, row)
             if self.reached(row):
-                history.stopped, best_state = "stop_at", None
+                history.stopped, self.best_state = "stop_at", None
                 break
             loss = row.get("validation_loss")
             if self.training.patience is None or loss is None:
                 continue
-            if loss < best:
-                best, history.kept_epoch, best_state = loss, number, self.snapshot()
+            if loss < self.best:
+                self.best, history.kept_epoch, self.best_state = loss, number, self.snapshot()
             elif number - (history.kept_epoch or 0) >= self.training.patience:
                 history.stopped = "patience"
                 break
-        if best_state is None:
+        if self.best_state is None:
             history.kept_epoch = len(history.rows)
         else:
-            self.model.load_state_dict(best_state)
+            self.model.load_state_dict(self.best_state)
         for buffer in self.model.buffers():
             self.workers.agree(buffer)
         self.model.eval()
         return history
 
-    def epoch(self, number: int) -> Row:
-        """One pass over the training split, in an order that depends on the seed and the epoch alone."""
+    def epoch(self, number: int, done: list[Tensor]) -> Row:
+        """One pass over the training split, in an order that depends on the seed and the epoch alone.
+
+        `done` are the losses of the batches that were done before a checkpoint.
+        """
         started = time.perf_counter()
         generator = self.streams.generator("batches", number)
         order = torch.randperm(len(self.train), generator=generator).to(self.device)
         self.model.train()
-        losses = torch.stack([self.step(order[start:end]) for start, end in self.batches])
-        losses = self.workers.add_up(losses)
+        each = list(done)
+        for start, end in self.batches[len(each) :]:
+            each.append(self.step(order[start:end]))
+            self.between(each)
+        losses = self.workers.add_up(torch.stack(each))
         self.check(losses, number)
         sizes = losses.new_tensor([end - start for start, end in self.batches])
         row: Row = {
@@ -158,6 +174,51 @@ class _Fit:
             row |= self.validate(number)
         row["seconds"] = time.perf_counter() - started
         return row
+
+    def between(self, losses: list[Tensor]) -> None:
+        """After each batch: a checkpoint where it is time for one, and an end where that was asked for."""
+        if self.checkpoints is not None and (interrupts.requested() or self.checkpoints.due()):
+            self.checkpoints.save(self.steps, self.state(losses))
+        interrupts.poll()
+
+    def state(self, losses: list[Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that the next batch depends on, and the losses of this epoch so far."""
+        random, words = stored_state()
+        groups = {
+            "random": random,
+            "optimizer": state_tensors(self.optimizer),
+            "buffer": dict(self.model.named_buffers()),
+            "best": self.best_state or {},
+            "own": {"flat": self.flat, "losses": torch.stack(losses)},
+        }
+        tensors = {f"{group}/{name}": t for group, own in groups.items() for name, t in own.items()}
+        known = {"steps": self.steps, "history": asdict(self.history), "random": words}
+        scaler = {} if self.scaler is None else self.scaler.state_dict()
+        best = None if math.isinf(self.best) else self.best
+        return tensors, {**known, "best": best, "has_best": self.best_state is not None, "scaler": scaler}
+
+    def restored(self) -> list[Tensor]:
+        """Take up the last checkpoint, where there is one; the losses of its unfinished epoch."""
+        kept = None if self.checkpoints is None else self.checkpoints.last()
+        if kept is None:
+            return []
+        tensors, words = kept
+        groups: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            group, _, name = key.partition("/")
+            groups.setdefault(group, {})[name] = tensor if group == "random" else tensor.to(self.device)
+        with torch.no_grad():
+            self.flat.copy_(groups["own"]["flat"])
+            for name, buffer in self.model.named_buffers():
+                buffer.copy_(groups["buffer"][name])
+        restore(self.optimizer, groups.get("optimizer", {}))
+        if self.scaler is not None and words["scaler"]:
+            self.scaler.load_state_dict(words["scaler"])
+        self.steps, self.history = words["steps"], History(**words["history"])
+        self.best = math.inf if words["best"] is None else words["best"]
+        self.best_state = groups["best"] if words["has_best"] else None
+        restore_state(groups["random"], words["random"])
+        return list(groups["own"]["losses"])
 
     def step(self, rows: Tensor) -> Tensor:
         """One batch: gradients, and a step of the optimiser. The loss, not yet read, so that a GPU need not wait."""
