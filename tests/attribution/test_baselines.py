@@ -153,6 +153,14 @@ def test_interpolation_is_for_series():
             Interpolation()((modality,), rows(x, [0]), (x,), STREAMS)
 
 
+def test_a_row_of_each_example_is_no_distribution():
+    train = two_classes()
+    for method in ("gradient_shap", "deep_lift_shap", "conditional_occlusion"):
+        explainer = make_explainer(method, random_mlp(3, 2), train, baseline=NearestOtherClass(), outputs=2)
+        with pytest.raises(WrongInput, match="baseline=nearest_other_class gives each its own"):
+            explainer.explain(make_explicand(explainer, train[:4]))
+
+
 @pytest.mark.parametrize("name", options("baseline"))
 def test_every_config_gives_rows_or_says_why_not(name):
     baseline, train = build(shipped("baseline", name)), two_classes()

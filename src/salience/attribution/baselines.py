@@ -20,6 +20,8 @@ class Baseline(ABC):
     """
 
     is_distribution: ClassVar[bool] = False
+    per_example: ClassVar[bool] = False
+    """Whether each example has a row of its own, which says nothing to the others."""
     by_target: ClassVar[bool] = False
     """Whether the rows of a distribution differ between targets; `rows_for` says which are for one."""
     name: ClassVar[str]
@@ -93,6 +95,7 @@ class Blur(Baseline):
     """
 
     name = "blur"
+    per_example = True
 
     def __init__(self, sigma: float | None = None):
         if sigma is not None and not sigma > 0:
@@ -176,6 +179,7 @@ class MaskToken(Baseline):
     """
 
     name = "mask_token"
+    per_example = True
     usual: ClassVar[tuple[str, ...]] = ("[MASK]", "<mask>", "[UNK]", "<unk>", "<unknown>")
 
     def __init__(self, token: str | None = None):
@@ -204,6 +208,7 @@ class Interpolation(Baseline):
     """
 
     name = "interpolation"
+    per_example = True
 
     def __call__(self, modalities, train, inputs, streams):
         return tuple(self._bridged(m, x) for m, x in zip(modalities, inputs, strict=True))

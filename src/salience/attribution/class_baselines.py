@@ -59,6 +59,7 @@ class NearestOtherClass(Baseline):
     """
 
     name = "nearest_other_class"
+    per_example = True
 
     def __call__(self, modalities, train, inputs, streams):
         raise WrongInput(f"baseline={self.name}: needs the explained class of each example")

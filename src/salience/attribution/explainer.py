@@ -7,7 +7,7 @@ Captum's `Attribution` is the only interface: whatever the class, its arguments 
 import inspect
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -21,6 +21,7 @@ from ..errors import WrongInput, nearest
 from ..modality import Modality
 from ..randomness import Streams, global_state, same_state
 from . import guards
+from .averaging import Result, Rows, averaged, joined, target_by_target
 from .baselines import Baseline
 from .explanation import Cost, Explained, Explanation, Explicand
 from .planner import FEWEST, chunks, rows_per_pass, summed_gradients
@@ -186,80 +187,39 @@ class Explainer:
         index: Tensor,
         context: tuple[Tensor, ...],
         feature_mask: tuple[Tensor, ...],
-    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    ) -> Result:
         """Attributions and convergence delta (or None) of embedded inputs, with the draws that belong to `index`.
 
         What metrics call for perturbed copies: a copy gets the random numbers of its original. `baselines` are those
         of the explanation, or its background; over that, a method that takes one baseline at a time is averaged.
         """
+        rows = Rows(inputs, target, index, context, feature_mask)
         with guards.untouched(self.model, isinstance(self.method, guards.SWAPS_WEIGHTS)):
-            if baselines is None or not self.baseline.by_target:
-                return self._averaged(inputs, baselines, target, index, context, feature_mask)
-            return self._by_target(inputs, baselines, target, index, context, feature_mask)
+            if baselines is not None and self.baseline.by_target:
+                return target_by_target(self._averaged, rows, baselines, self.baseline.rows_for)
+            return self._averaged(rows, baselines)
 
-    def _by_target(
-        self,
-        inputs: Any,
-        pool: tuple[Tensor, ...],
-        target: Tensor,
-        index: Tensor,
-        context: Any,
-        feature_mask: Any,
-    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """The examples of one target after the other, each with the rows of the distribution that are for it."""
-        order, parts = [], []
-        for value in target.unique().tolist():
-            rows = (target == value).nonzero()[:, 0]
-            own = tuple(p[self.baseline.rows_for(value)] for p in pool)
-            masks = tuple(m[rows] if len(m) > 1 else m for m in feature_mask)
-            cut = (
-                tuple(x[rows] for x in inputs),
-                own,
-                target[rows],
-                index[rows],
-                tuple(c[rows] for c in context),
-            )
-            parts.append(self._averaged(*cut, masks))
-            order.append(rows)
-        back = torch.cat(order).argsort()
-        attributions = tuple(torch.cat(p)[back] for p in zip(*(a for a, _ in parts), strict=True))
-        deltas = [d for _, d in parts if d is not None]
-        return attributions, torch.cat(deltas)[back] if deltas else None
-
-    def _averaged(
-        self, inputs: Any, baselines: Any, target: Tensor, index: Tensor, context: Any, feature_mask: Any
-    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    def _averaged(self, rows: Rows, baselines: tuple[Tensor, ...] | None) -> Result:
         """The mean over the rows of a distribution, for methods that take one baseline at a time."""
         if baselines is None or self.takes_distribution or not self.baseline.is_distribution:
-            return self._in_parts(inputs, baselines, target, index, context, feature_mask)
-        given = [tuple(b[row : row + 1] for b in baselines) for row in range(len(baselines[0]))]
-        calls = (self._in_parts(inputs, g, target, index, context, feature_mask) for g in given)
-        return _averaged(calls, len(given))
+            return self._in_parts(rows, baselines)
+        return averaged(self._in_parts, rows, baselines)
 
-    def _in_parts(
-        self,
-        inputs: tuple[Tensor, ...],
-        baselines: tuple[Tensor, ...] | None,
-        target: Tensor,
-        index: Tensor,
-        context: tuple[Tensor, ...],
-        feature_mask: tuple[Tensor, ...],
-    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
-        """The same for one kind of baseline, as many examples at a time as fit."""
-        pieces = []
-        for part in self._parts(inputs, context):
-            rows = torch.arange(part.start, part.stop, device=index.device)
+    def _in_parts(self, rows: Rows, baselines: tuple[Tensor, ...] | None) -> Result:
+        """As many examples at a time as fit."""
+        results = []
+        for part in self._parts(rows.inputs, rows.context):
+            at = torch.arange(part.start, part.stop, device=rows.index.device)
+            some = rows.at(at)
             call = dict(
-                inputs=tuple(x[rows].detach() for x in inputs),
-                baselines=None if baselines is None else self._rows_of(baselines, rows),
-                target=target[rows],
-                additional_forward_args=tuple(c[rows] for c in context) or None,
-                feature_mask=tuple(m[rows] if len(m) > 1 else m for m in feature_mask),
+                inputs=some.inputs,
+                baselines=None if baselines is None else self._rows_of(baselines, at),
+                target=some.target,
+                additional_forward_args=some.context or None,
+                feature_mask=some.feature_mask,
             )
-            pieces.append(self._call(call, index[rows]))
-        attributions = tuple(torch.cat(p) for p in zip(*(a for a, _ in pieces), strict=True))
-        deltas = [d for _, d in pieces if d is not None]
-        return attributions, torch.cat(deltas) if deltas else None
+            results.append(self._call(call, some.index))
+        return joined(results)
 
     def _rows_of(self, baselines: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:
         """The baselines of some rows: distributions and single rows are everybody's."""
@@ -278,7 +238,7 @@ class Explainer:
             return [slice(0, count)]
         return list(chunks(count, max(1, rows_per_pass(self.model, inputs, context) // self.expansion)))
 
-    def _call(self, call: dict[str, Any], index: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    def _call(self, call: dict[str, Any], index: Tensor) -> Result:
         """One call of the method, or one per example under seeded streams where it draws from the global ones."""
         if "generators" in self.parameters:
             shared = bool(
@@ -300,12 +260,11 @@ class Explainer:
         if type(self.method) is captum.attr.FeaturePermutation:
             with self.streams.seeded(self.key, int(index[0])):
                 return self._attribute(call)
-        pieces = []
+        results = []
         for row in range(len(index)):
             with self.streams.seeded(self.key, int(index[row])):
-                pieces.append(self._attribute(self._one_row(call, row, len(index))))
-        attributions = tuple(torch.cat(p) for p in zip(*(a for a, _ in pieces), strict=True))
-        return attributions, torch.cat([d for _, d in pieces]) if pieces[0][1] is not None else None  # type: ignore[misc]
+                results.append(self._attribute(self._one_row(call, row, len(index))))
+        return joined(results)
 
     def _one_row(self, call: dict[str, Any], row: int, count: int) -> dict[str, Any]:
         def cut(name: str, value: Any) -> Any:
@@ -320,7 +279,7 @@ class Explainer:
 
         return {name: cut(name, value) for name, value in call.items()}
 
-    def _attribute(self, call: dict[str, Any]) -> tuple[tuple[Tensor, ...], Tensor | None]:
+    def _attribute(self, call: dict[str, Any]) -> Result:
         """Fill in the arguments that this method has, call it, and bring the result into one form."""
         available = call | self._filled_in(call["inputs"])
         accepted = {
@@ -389,18 +348,23 @@ class Explainer:
         """Embedded baselines: one row (or one per example), or the rows of a distribution."""
         if not self.takes_baselines:
             return None, None
+        if self.takes_distribution and self.baseline.per_example:
+            raise guards.Refused(
+                f"attribution={self.key}: averages over rows that all examples share, and baseline={self.baseline.name} "
+                "gives each its own; use samples or uniform"
+            )
         raw = self._raw_baselines(x)
         with torch.no_grad():
             embedded = tuple(
                 b.to(i.device).to(i.dtype) for b, i in zip(self.model.embed(*raw), x.inputs, strict=True)
             )
-        averaged = self.takes_distribution or self.baseline.is_distribution
-        if not averaged and any(len(b) not in (1, len(x)) for b in embedded):
+        several = self.takes_distribution or self.baseline.is_distribution
+        if not several and any(len(b) not in (1, len(x)) for b in embedded):
             raise WrongInput(
                 f"attribution={self.key}: {max(len(b) for b in embedded)} baselines for {len(x)} examples; give one, "
                 "or one per example"
             )
-        return (None, embedded) if averaged else (embedded, None)
+        return (None, embedded) if several else (embedded, None)
 
 
 TUPLES = ("inputs", "baselines", "feature_mask", "sliding_window_shapes", "strides")
@@ -446,21 +410,6 @@ def innermost(method: captum.attr.Attribution) -> captum.attr.Attribution:
 def _tuples(value: Any) -> Any:
     """Lists, as YAML has them, in Captum's form."""
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-
-def _averaged(
-    calls: Iterable[tuple[tuple[Tensor, ...], Tensor | None]], count: int
-) -> tuple[tuple[Tensor, ...], Tensor | None]:
-    """The mean of `count` results, added up as they come so that no two are held for long."""
-    totals: tuple[Tensor, ...] | None = None
-    total_delta: Tensor | None = None
-    for attributions, delta in calls:
-        shares = tuple(a / count for a in attributions)
-        totals = shares if totals is None else tuple(t + s for t, s in zip(totals, shares, strict=True))
-        if delta is not None:
-            total_delta = delta / count if total_delta is None else total_delta + delta / count
-    assert totals is not None
-    return totals, total_delta
 
 
 def _summing(method: captum.attr.Attribution) -> captum.attr.Attribution:
