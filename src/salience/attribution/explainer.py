@@ -350,8 +350,8 @@ class Explainer:
             return None, None
         if self.takes_distribution and self.baseline.per_example:
             raise guards.Refused(
-                f"attribution={self.key}: averages over rows that all examples share, and baseline={self.baseline.name} "
-                "gives each its own; use samples or uniform"
+                f"attribution={self.key}: averages over rows that all examples share, and "
+                f"baseline={self.baseline.name} gives each its own; use samples or uniform"
             )
         raw = self._raw_baselines(x)
         with torch.no_grad():
