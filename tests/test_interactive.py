@@ -180,7 +180,8 @@ def test_every_named_method_works_or_says_why_not(method):
         assert "\n" not in str(refusal) and len(str(refusal)) > 20
         assert not isinstance(refusal.__cause__, (NameError, AttributeError, LookupError))
         assert method in {"edge_filter", "layer_grad_cam", "guided_grad_cam", "grad_cam_plus_plus", "score_cam",
-                          "attention_rollout", "gradient_x_attention", "transformer_lrp"}  # fmt: skip
+                          "attention_rollout", "gradient_x_attention", "transformer_lrp",
+                          "oracle"}  # fmt: skip
     assert all(torch.equal(a, b) for a, b in zip(before, MODEL.parameters(), strict=True))
 
 

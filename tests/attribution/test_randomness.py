@@ -38,7 +38,8 @@ SAMPLING = (
 )  # fmt: skip
 BATCH_DEPENDENT = "captum_feature_permutation", "layer_feature_permutation"
 """What their class documents: other rows take part in each row's result."""
-METHODS = [name for name in options("attribution") if name not in BATCH_DEPENDENT]
+METHODS = [name for name in options("attribution") if name not in (*BATCH_DEPENDENT, "oracle")]
+"""All others; the oracle needs a data set whose weights are known, and draws nothing."""
 
 
 def explainer_of(name, seed=0):
