@@ -244,6 +244,7 @@ WRITERS = {
     "files": "where writing is made atomic",
     "formats": "writes into the temporary file that files.atomic_write gives it",
     "networks": "opens a lock, which holds nothing",
+    "jobs": "opens a lock, which says who holds it",
 }
 
 
