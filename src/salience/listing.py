@@ -6,6 +6,7 @@ from typing import Any
 
 from .config import config_folder, options, shipped
 from .errors import WrongInput, listed, nearest
+from .metrics.cards import cards
 from .targets import locate, nodes
 
 GROUPS = ("data", "model", "training", "baseline", "attribution", "metric", "tracker", "experiment")
@@ -52,8 +53,11 @@ def show_options(words: Sequence[str]) -> int:
             return 2
     for group in [LISTED.get(word, word) for word in words] or GROUPS:
         print(f"{group}:")
+        known = {card.name: card.line for card in cards()} if group == "metric" else {}
         for name, line in described(group):
             print(f"  {name:<28}{line}")
+            if name in known:
+                print(f"  {'':<28}{known[name]}")
     return 0
 
 

@@ -27,10 +27,11 @@ if TYPE_CHECKING:
 class Roar(Metric):
     """Fall of the network's score when it is trained and tested without what the method calls important.
 
-    In all splits the features with the largest attribution, a share q of those present, are made blank; a network
+    In all splits the features with the largest |attribution|, a share q of those present, are made blank; a network
     trained on what is left scores s(q). The curve is s(q); the score is the mean over `shares` of s(0) - s(q). One
-    number for the data set; a random map has its own fall, to be read beside it. Range: that of differences of
-    accuracy (or R2); higher is better. Hooker et al. 2019 (remove and retrain).
+    number for the data set; a random map has its own fall, to be read beside it. Which features are blank can itself
+    give the class away (Rong et al. 2022), and a good map then looks bad. Range: that of differences of accuracy (or
+    R2); higher is better. Hooker et al. 2019 (remove and retrain).
     """
 
     streams: Streams
@@ -54,7 +55,7 @@ class Roar(Metric):
 class Kar(Metric):
     """Score of a network that is trained and tested with only what the method calls important.
 
-    In all splits only the features with the largest attribution, a share q of those present, stay; a network trained
+    In all splits only the features with the largest |attribution|, a share q of those present, stay; a network trained
     on them scores s(q). The curve is s(q); the score is its mean over `shares`. One number for the data set. Range:
     that of accuracy (or R2), at most 1; higher is better, best 1. Hooker et al. 2019 (keep and retrain).
     """
@@ -138,7 +139,7 @@ def _ranked(
     x = explicand(explainer.model, data.modalities, data.task, data.split(split).to(device), "predicted")
     explanation = explainer.explain(x)
     return descending(
-        explanation.per_feature(), explanation, metric.streams, f"retraining/{split}"
+        explanation.per_feature().abs(), explanation, metric.streams, f"retraining/{split}"
     ), explanation
 
 
