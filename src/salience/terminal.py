@@ -148,14 +148,19 @@ def show_results(
     screen, board = console(stream), leaderboard(summary, controls)
     with screen.capture() as captured:
         screen.print(_network_line(summary))
-        for columns in _blocks(board, screen.width):
-            screen.print(_table(board, columns))
+        print_board(screen, board)
         for warning in board.warnings:
             screen.print(_text(f"warning: {warning}", "yellow"))
         screen.print()
         for label, value in ending(path, overrides):
             screen.print(_joined((f"{label:<8}", "dim"), (value, "")), soft_wrap=True)
     _write(stream, captured.get())
+
+
+def print_board(screen: "Console", board: Leaderboard) -> None:
+    """Methods by metrics, in as many tables as the width needs."""
+    for columns in _blocks(board, screen.width):
+        screen.print(_table(board, columns))
 
 
 def ending(path: Path | str, overrides: Sequence[str]) -> list[tuple[str, str]]:

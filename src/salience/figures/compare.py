@@ -79,7 +79,7 @@ def compare(
     `outcomes` says by row of the split what the data and the network say; `controls` are drawn muted and do not
     decide which features are shown; `baseline` names it in the caption.
     """
-    grid = _grid(explanations, rows, controls)
+    grid = grid_of(explanations, rows, controls)
     own = [own_units(e) and len(grid.methods) > 1 for e in grid.explanations]
     span = grid.width + 0.15
     width = max(PAD * 2 + grid.inputs + grid.margin + span * len(grid.methods), 5.0)
@@ -110,7 +110,7 @@ def compare(
     return sheet.figure
 
 
-def _grid(explanations: Mapping[str, Explanation], rows: Sequence[int], controls: Collection[str]) -> Grid:
+def grid_of(explanations: Mapping[str, Explanation], rows: Sequence[int], controls: Collection[str]) -> Grid:
     methods, given = list(explanations), list(explanations.values())
     panels = [panel_for(m) for m in modalities(given[0])]
     found = [[cells(e, row) for e in given] for row in rows]

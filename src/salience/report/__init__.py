@@ -1,5 +1,6 @@
-"""The page of a run: one file that opens anywhere, without a network."""
+"""The page of a run and the page of a comparison: one file that opens anywhere, without a network."""
 
 from .build import leaderboard_html, page
+from .compared import comparison_html, comparison_page
 
-__all__ = ["leaderboard_html", "page"]
+__all__ = ["comparison_html", "comparison_page", "leaderboard_html", "page"]

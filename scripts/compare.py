@@ -1,0 +1,8 @@
+"""Many runs: one table, one verdict, one page. `python scripts/compare.py [folders or globs ...] [key=value ...]`."""
+
+import sys
+
+from salience.comparing import command
+
+if __name__ == "__main__":
+    sys.exit(command(sys.argv[1:]))

@@ -1,0 +1,213 @@
+"""What a page shows of the explanations of one run: agreement between methods, and examples side by side."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+from ..artifacts import RunFolder
+from ..attribution.explanation import Explanation
+from ..data.base import Data
+from ..figures.cards import Card, Layers, cards
+from ..figures.compare import caption
+from ..leaderboard import Column
+
+EXAMPLES, ELEMENTS = 200, 20_000_000
+"""The most examples that are read of a run, and the most input elements of a method."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One example of the gallery."""
+
+    card: Card
+    index: int
+    caption: str
+    right: bool | None
+    confidence: float | None
+    disagreement: float | None
+    place: int
+    """Its place among the shown ones, most disagreement first."""
+    scores: Mapping[str, Mapping[str, float]]
+
+    @property
+    def right_text(self) -> str:
+        return "" if self.right is None else str(self.right).lower()
+
+    @property
+    def confidence_text(self) -> str:
+        return "" if self.confidence is None else f"{self.confidence:.6g}"
+
+    @property
+    def disagreement_text(self) -> str:
+        return "" if self.disagreement is None else f"{self.disagreement:.6g}"
+
+    @property
+    def scores_json(self) -> str:
+        return json.dumps(self.scores)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Examples by methods, all on one scale wherever units agree."""
+
+    methods: list[str]
+    controls: tuple[str, ...]
+    columns: list[Column]
+    entries: list[Entry]
+    about: str
+
+    @property
+    def layered(self) -> bool:
+        """Whether there are colours that lie over a picture."""
+        return any(isinstance(block, Layers) for e in self.entries for _, block in e.card.blocks)
+
+
+@dataclass
+class Explained:
+    """The first explained examples of a run, as all methods on inputs explain them."""
+
+    folder: RunFolder
+    controls: tuple[str, ...] = ()
+    data: Data | None = None
+    only: tuple[str, ...] = ()
+    """Methods that are read; all where none is named."""
+    missing: list[str] = field(default_factory=list)
+
+    @cached_property
+    def methods(self) -> dict[str, Explanation]:
+        """Explanations of inputs by method, the same examples each."""
+        known: dict[str, Any] = {}
+        if self.data is not None:
+            known = {"modalities": self.data.modalities, "task": self.data.task}
+        found: dict[str, Explanation] = {}
+        try:
+            names = [n for n in self.folder.methods() if not self.only or n in self.only]
+            shards = self.folder.shards()
+            for name in names if shards else ():
+                one = self.folder.read_attributions(name, shards[0], **known)
+                if one.of_inputs:
+                    size = max(1, sum(x[0].numel() for x in one.inputs))
+                    count = max(1, min(EXAMPLES, ELEMENTS // size, len(one)))
+                    found[name] = cast(Explanation, one.rows(torch.arange(count)))
+        except (ValueError, OSError, KeyError, TypeError) as mistake:
+            self.missing.append(f"explanations: {' '.join(str(mistake).split())}"[:200])
+            return {}
+        return found
+
+    @cached_property
+    def values(self) -> dict[str, np.ndarray]:
+        """Signed attribution per feature [examples, features] by method; absent features are nan."""
+        return {
+            name: np.where(e.present.numpy(), e.per_feature().detach().double().numpy(), np.nan)
+            for name, e in self.methods.items()
+        }
+
+    @cached_property
+    def correlations(self) -> np.ndarray:
+        """Spearman's rank correlation of every two methods [examples, methods, methods]."""
+        return rank_correlations(list(self.values.values()))
+
+    @cached_property
+    def disagreement(self) -> np.ndarray:
+        """1 - the mean rank correlation of any two methods that are no controls [examples]; nan without two."""
+        own = [i for i, name in enumerate(self.values) if name not in self.controls]
+        pairs = [(i, j) for i in own for j in own if i < j]
+        if not pairs:
+            return np.full(len(self), np.nan)
+        found = np.stack([self.correlations[:, i, j] for i, j in pairs], 1)
+        known = np.isfinite(found)
+        return 1 - np.where(
+            known.any(1), np.where(known, found, 0).sum(1) / np.maximum(known.sum(1), 1), np.nan
+        )
+
+    def __len__(self) -> int:
+        return len(next(iter(self.methods.values()))) if self.methods else 0
+
+    def gallery(self, count: int, columns: Sequence[Column], scores: Mapping[Any, Any]) -> Gallery | None:
+        """`count` examples: the first, wrong ones, and those on which methods disagree most; None without any.
+
+        `scores` are those of records.Scores.
+        """
+        if not count or not len(self):
+            return None
+        one = next(iter(self.methods.values()))
+        index = one.index.tolist()
+        rows = {i: _outcome(row) for i, row in self.folder.predictions(index).items()}
+        outcomes = [rows.get(i, ("", None, None)) for i in index]
+        chosen = _chosen(count, [right for _, right, _ in outcomes], self.disagreement)
+        by_example = _by_example(scores, {index[i] for i in chosen}, set(self.methods))
+        most = sorted(chosen, key=lambda i: -np.nan_to_num(self.disagreement[i], nan=-np.inf))
+        drawn = cards(self.methods, chosen, self.controls)
+        said = {i: text for i, (text, _, _) in rows.items()}
+        entries = [
+            Entry(
+                card,
+                index[i],
+                caption(one, i, said),
+                outcomes[i][1],
+                outcomes[i][2],
+                None if np.isnan(self.disagreement[i]) else float(self.disagreement[i]),
+                most.index(i),
+                by_example.get(index[i], {}),
+            )
+            for i, card in zip(chosen, drawn, strict=True)
+        ]
+        known = [c for c in columns if any(c.name in e.scores for e in entries)]
+        which = "The first explained examples, wrong predictions, and those on which methods disagree most"
+        about = (
+            f"{which if len(chosen) < len(self) else 'All explained examples'}. Red speaks for the explained output, "
+            "blue against it; one scale for all methods whose units agree."
+        )
+        return Gallery(list(self.methods), self.controls, known, entries, about)
+
+
+def rank_correlations(values: Sequence[np.ndarray]) -> np.ndarray:
+    """Spearman's rank correlation of every two methods, example by example.
+
+    `values`: attributions [examples, features] of each method, nan where absent.
+    Returns [examples, methods, methods]; nan where one of the two ranks nothing.
+    """
+    from scipy.stats import rankdata
+
+    ranked = np.stack([rankdata(v, axis=1, nan_policy="omit") for v in values], 1).astype(float)
+    known = np.isfinite(ranked)
+    count = np.maximum(known.sum(2, keepdims=True), 1)
+    centred = np.where(known, ranked - np.where(known, ranked, 0).sum(2, keepdims=True) / count, 0.0)
+    norms = np.sqrt(np.square(centred).sum(2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = np.einsum("emf,enf->emn", centred, centred) / (norms[:, :, None] * norms[:, None, :])
+    return np.where(norms[:, :, None] * norms[:, None, :] > 0, np.clip(found, -1, 1), np.nan)
+
+
+def _outcome(row: Mapping[str, str]) -> tuple[str, bool | None, float | None]:
+    """What the data and the network say, whether they agree, and how sure the network is."""
+    from ..figures.gallery import _said
+
+    sure = [float(value) for name, value in row.items() if name.startswith("probability_")]
+    right = row["label"] == row["prediction"] if sure else None
+    return _said(row), right, max(sure) if sure else None
+
+
+def _chosen(count: int, right: Sequence[bool | None], disagreement: np.ndarray) -> list[int]:
+    """Rows: a third wrong, a third of most disagreement, the first ones; in the order of the data."""
+    wrong = [i for i, one in enumerate(right) if one is False][: -(-count // 3)]
+    most = np.argsort(-np.nan_to_num(disagreement, nan=-np.inf), kind="stable").tolist()
+    picked = list(dict.fromkeys([*wrong, *most[: -(-count // 3)], *range(len(right))]))
+    return sorted(picked[:count])
+
+
+def _by_example(
+    scores: Mapping[Any, Any], wanted: set[int], methods: set[str]
+) -> dict[int, dict[str, dict[str, float]]]:
+    """Scores of some examples: by row, metric and method; what is undefined is left out."""
+    found: dict[int, dict[str, dict[str, float]]] = {}
+    for (method, metric), (index, values) in scores.items():
+        for i, value in zip(index.tolist(), values.tolist(), strict=True):
+            if i in wanted and method in methods and value == value:
+                found.setdefault(i, {}).setdefault(metric, {})[method] = round(value, 9)
+    return found
