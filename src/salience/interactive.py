@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from .attribution import guards
 from .attribution.baselines import Baseline
-from .attribution.explainer import is_method, made_by, named
 from .attribution.explanation import Explained, Explanation, Explicand, at_target, feature_masks
 from .attribution.inner import explainer_of
+from .attribution.signatures import is_method, made_by, named
 from .config import build, options, shipped
 from .data.base import Classification, Examples
 from .errors import WrongInput, listed, nearest

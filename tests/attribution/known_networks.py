@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from salience.attribution.baselines import Baseline
-from salience.attribution.explainer import Explainer, made_by
+from salience.attribution.explainer import Explainer
 from salience.attribution.explanation import Explained, Explicand, explicand
 from salience.attribution.inner import explainer_of
+from salience.attribution.signatures import made_by
 from salience.config import build, shipped
 from salience.data.base import Classification, Examples
 from salience.modality import Modality

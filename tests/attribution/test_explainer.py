@@ -10,11 +10,12 @@ from small_worlds import MODALITIES, network, rows
 from torch import nn
 
 from salience.attribution import planner
-from salience.attribution.explainer import Explainer, is_method, made_by, named, parameters
+from salience.attribution.explainer import Explainer
 from salience.attribution.explanation import Explained
 from salience.attribution.guards import Refused
 from salience.attribution.inner import LayerExplainer, NeuronExplainer, explainer_of
 from salience.attribution.preflight import preflight, refusals
+from salience.attribution.signatures import is_method, made_by, named, parameters
 from salience.errors import WrongInput
 from salience.modality import Tabular
 
@@ -139,8 +140,8 @@ def test_a_captum_class_is_called_with_what_fits(monkeypatch):
     explainer = make_explainer(captum.attr.IntegratedGradients, random_mlp(), data)
     preflight(explainer, make_explicand(explainer, data[:2], 1))
     assert explainer.expansion == 50, "rows of one pass for an example"
-    monkeypatch.setattr(planner, "rows_per_pass", lambda *_: 400)
-    monkeypatch.setattr("salience.attribution.explainer.rows_per_pass", lambda *_: 400)
+    monkeypatch.setattr(planner, "rows_per_pass", lambda *_, **__: 400)
+    monkeypatch.setattr("salience.attribution.explainer.rows_per_pass", lambda *_, **__: 400)
     explainer.model.counter.largest_pass = 0
     whole = explainer.explain(make_explicand(explainer, data, 1))
     assert explainer.model.counter.largest_pass == 400 and len(whole.attributions[0]) == 40

@@ -9,7 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import captum.attr
@@ -25,6 +25,7 @@ from .averaging import Result, Rows, averaged, joined, target_by_target
 from .baselines import Baseline
 from .explanation import Cost, Explained, Explanation, Explicand
 from .planner import FEWEST, chunks, rows_per_pass, summed_gradients
+from .signatures import TUPLES, as_tuples, constructor_of, innermost, parameters
 
 
 class Explainer:
@@ -56,7 +57,7 @@ class Explainer:
         self.modalities, self.task, self.train = modalities, task, train
         self.baseline, self.streams, self.layer, self.guarded = baseline, streams, layer, guarded
         given = (arguments or {}).items()
-        self.arguments = {name: _tuples(value) for name, value in given if value is not None}
+        self.arguments = {name: as_tuples(value) for name, value in given if value is not None}
         self.method = self._construct()
         self.parameters = parameters(self.method)
         self.promises_delta = (
@@ -241,10 +242,9 @@ class Explainer:
     def _call(self, call: dict[str, Any], index: Tensor) -> Result:
         """One call of the method, or one per example under seeded streams where it draws from the global ones."""
         if "generators" in self.parameters:
-            shared = bool(
-                self.arguments.get("shared")
-            )  # all rows have the draws of one, whichever rows there are
-            call["generators"] = [self.streams.generator(self.key, 0 if shared else int(i)) for i in index]
+            # Shared draws are those of row 0, whichever rows there are.
+            own = torch.zeros_like(index) if self.arguments.get("shared") else index
+            call["generators"] = [self.streams.generator(self.key, int(i)) for i in own]
             return self._attribute(call)
         if self.stochastic is None:
             with self.streams.seeded(self.key, int(index[0])):
@@ -365,51 +365,6 @@ class Explainer:
                 "or one per example"
             )
         return (None, embedded) if several else (embedded, None)
-
-
-TUPLES = ("inputs", "baselines", "feature_mask", "sliding_window_shapes", "strides")
-"""Arguments with one entry per input, given bare where there is one input."""
-
-
-def parameters(method: captum.attr.Attribution) -> dict[str, inspect.Parameter]:
-    """The arguments of a method's `attribute`, with those of the method that it wraps."""
-    own = named(type(method).attribute)
-    inner = getattr(method, "attribution_method", None)
-    both = own if inner is None else named(type(inner).attribute) | own
-    return {name: p for name, p in both.items() if name != "self"}
-
-
-@cache
-def named(function: Callable) -> dict[str, inspect.Parameter]:
-    """Parameters that have a name of their own (neither *args nor **kwargs)."""
-    found = inspect.signature(function).parameters
-    return {n: p for n, p in found.items() if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)}
-
-
-def constructor_of(factory: Callable) -> dict[str, inspect.Parameter]:
-    """The arguments of the class that a factory makes."""
-    return named(made_by(factory))
-
-
-def is_method(factory: Any) -> bool:
-    """Whether this is a class of attribution methods, or a partial of one."""
-    made = made_by(factory)
-    return isinstance(made, type) and issubclass(made, captum.attr.Attribution)
-
-
-def made_by(factory: Any) -> Any:
-    """The class whose objects a factory makes."""
-    return factory.func if isinstance(factory, partial) else factory
-
-
-def innermost(method: captum.attr.Attribution) -> captum.attr.Attribution:
-    """The method that another one wraps (NoiseTunnel), or the method itself."""
-    return getattr(method, "attribution_method", method)
-
-
-def _tuples(value: Any) -> Any:
-    """Lists, as YAML has them, in Captum's form."""
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _summing(method: captum.attr.Attribution) -> captum.attr.Attribution:
