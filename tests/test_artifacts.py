@@ -108,9 +108,9 @@ def test_a_failure_keeps_its_stage_and_its_traceback_is_in_the_log(folder):
 
 def test_config_keeps_references_and_what_was_typed(folder):
     text = "data:\n  token: ${oc.env:TOKEN}\n"
-    folder.save_config(text, ["model=mlp", "data.token=a b: c"], {"attribution": ["saliency"]})
+    folder.save_config(text, ["model=mlp", "data.name=a b: c"], {"attribution": ["saliency"]})
     assert (folder.path / "config.yaml").read_text() == text
-    assert folder.yaml("overrides.yaml") == ["model=mlp", "data.token=a b: c"]
+    assert folder.yaml("overrides.yaml") == ["model=mlp", "data.name=a b: c"]
     assert folder.json("choices.json") == {"attribution": ["saliency"]}
 
 

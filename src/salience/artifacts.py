@@ -4,6 +4,7 @@ import os
 import secrets
 import traceback
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from .figures import INDEX
 from .figures.curves import Band
 from .metrics.base import Reference
 from .modality import Modality
+from .redaction import Redactor
 from .scorebook import Scorebook
 from .shards import Stored
 
@@ -43,6 +45,7 @@ class RunFolder:
         self.path = Path(path)
         self._started = _now()
         self._book = Scorebook()
+        self._redact = Redactor()
 
     @classmethod
     def create(cls, root: Path | str, model: str, data: str) -> "RunFolder":
@@ -60,6 +63,16 @@ class RunFolder:
             raise FileExistsError(f"{path} already holds a run")
         return cls(path)._created()
 
+    def taken_up(self) -> "RunFolder":
+        """This folder again, for a run that goes on in it; what a killed process left half written is removed."""
+        for path in [*self.path.rglob(".*.part"), *self.path.rglob(".*.part.*")]:
+            path.unlink(missing_ok=True)
+        for name in (MANIFEST, SUMMARY, SCORES, PAGE):
+            (self.path / name).unlink(missing_ok=True)
+        config, typed = self.file(CONFIG).read_text(encoding="utf-8"), self.yaml(OVERRIDES)
+        self.hide(config, typed)
+        return self._created()
+
     def _created(self) -> "RunFolder":
         self.set_status("created")
         return self
@@ -67,11 +80,44 @@ class RunFolder:
     # -- what was asked for, and how it goes ---------------------------------------------------------------
 
     def save_config(self, config_yaml: str, overrides: Sequence[str], choices: dict[str, Any]) -> None:
-        """The composed config as text (references unresolved), what was typed, the option of each group."""
-        files.atomic_write(self.path / CONFIG, config_yaml)
-        typed = yaml.safe_dump(list(overrides), allow_unicode=True, width=10_000)
+        """The composed config as text (references unresolved), what was typed, the option of each group.
+
+        Secrets in them are blotted out, here and in all that is written afterwards.
+        """
+        self.hide(config_yaml, overrides)
+        files.atomic_write(self.path / CONFIG, self._hidden_yaml(config_yaml))
+        shown = [self._redact.override(override) for override in overrides]
+        typed = yaml.safe_dump(shown, allow_unicode=True, width=10_000)
         files.atomic_write(self.path / OVERRIDES, typed)
-        formats.write_json(self.path / CHOICES, choices)
+        self._write_json(CHOICES, choices)
+
+    def hide(self, config_yaml: str, overrides: Sequence[str]) -> None:
+        """Learn which values are secret."""
+        self._redact = Redactor(yaml.safe_load(config_yaml), overrides, config_yaml)
+
+    def _hidden_yaml(self, text: str) -> str:
+        """A config as it is where it holds no secret, else written anew without."""
+        config = yaml.safe_load(text)
+        hidden = self._redact.value(config)
+        return text if hidden == config else yaml.safe_dump(hidden, allow_unicode=True, sort_keys=False)
+
+    def config_text(self) -> str:
+        """The composed config as it was saved."""
+        return self.file(CONFIG).read_text(encoding="utf-8")
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out while this one works here; BlockingIOError where another does."""
+        with files.locked(self.path / ".lock"):
+            yield
+
+    def trains(self, recipe: str, now: bool) -> bool:
+        """Note before the training that this run is the one that trains `recipe`; whether it is, or was before."""
+        before = self.json(NETWORK) if (self.path / NETWORK).is_file() else {}
+        earlier = before.get("recipe") == recipe and before.get("trained") is True
+        if not earlier:
+            self._write_json(NETWORK, {"recipe": recipe, "trained": now})
+        return earlier or now
 
     def set_status(
         self, state: str, stage: str | None = None, error: str | BaseException | None = None
@@ -80,14 +126,14 @@ class RunFolder:
         if isinstance(error, BaseException):
             error = " ".join("".join(traceback.format_exception_only(error)).split())  # one line
         status = {"schema_version": SCHEMA_VERSION, "state": state, "stage": stage, "error": error}
-        process = {"pid": os.getpid(), "host": environment.host()}
+        process = {"pid": os.getpid(), "process": environment.process(), "host": environment.host()}
         times = {"started": self._started, "heartbeat": _now()}
-        formats.write_json(self.path / STATUS, status | process | times)
+        self._write_json(STATUS, status | process | times)
 
     def save_environment(self, seed: int, device: torch.device | str) -> None:
         """Versions, hardware, git commit, threads and seed; never an environment variable."""
         place = environment.describe(str(device))
-        formats.write_json(self.path / ENVIRONMENT, {"seed": seed, "device": str(device)} | place)
+        self._write_json(ENVIRONMENT, {"seed": seed, "device": str(device)} | place)
 
     def fail(self, error: BaseException) -> None:
         """The run ended with `error`: one line in the status, the whole traceback in the log."""
@@ -97,14 +143,15 @@ class RunFolder:
 
     def log(self, text: str) -> None:
         """Add to the log, with the time."""
-        files.append(self.path / LOG, f"{datetime.now():%Y-%m-%d %H:%M:%S} {text.rstrip()}\n")
+        line = f"{datetime.now().astimezone():%Y-%m-%d %H:%M:%S%z} {self._redact.text(text).rstrip()}\n"
+        files.append(self.path / LOG, line)
 
     # -- network and predictions ---------------------------------------------------------------------------
 
     def save_network(self, model: nn.Module, description: dict[str, Any]) -> None:
         """The weights, and what rebuilds the network: recipe, model and data config, preprocessing."""
         formats.write_tensors(self.path / WEIGHTS, dict(model.state_dict()))
-        formats.write_json(self.path / NETWORK, description)
+        self._write_json(NETWORK, description)
 
     def save_history(self, rows: Sequence[dict[str, Any]]) -> None:
         """One row per epoch; the columns are those of all rows, in order of appearance."""
@@ -136,9 +183,17 @@ class RunFolder:
         path = self._new("attributions", folder_name(method), _shard_name(shard))
         formats.write_tensors(path, *shards.from_explanation(explanation, reference))
 
+    def attributions_file(self, method: str, shard: int) -> Path:
+        """Where `save_attributions` writes."""
+        return self.path / "attributions" / folder_name(method) / _shard_name(shard)
+
+    def stored_attributions(self, method: str, shard: int) -> shards.Shard:
+        """The content of that file."""
+        return self.tensors("attributions", folder_name(method), _shard_name(shard))
+
     def read_attributions(self, method: str, shard: int, **known: Any) -> Explanation:
         """What `save_attributions` wrote, with the examples; `known`: modalities, task, warnings, cost."""
-        stored = self.tensors("attributions", folder_name(method), _shard_name(shard))
+        stored = self.stored_attributions(method, shard)
         return shards.to_explanation(stored, *self.read_examples(shard), method=method, **known)
 
     def shards(self) -> list[int]:
@@ -180,7 +235,7 @@ class RunFolder:
         """The means (DESIGN section 4); the scores and curves they come from are written first."""
         formats.write_csv(self.path / SCORES, ["method", "metric", "example", "score"], self._book.rows())
         self._book.finish()
-        formats.write_json(self.path / SUMMARY, summary)
+        self._write_json(SUMMARY, summary)
 
     def finish(self) -> None:
         """Vouch for every file with size and sha256, then call the run completed."""
@@ -260,6 +315,9 @@ class RunFolder:
         return [(self.file(FIGURES, e["file"]), e["title"], e["alt"]) for e in entries]
 
     # -- writing -------------------------------------------------------------------------------------------
+
+    def _write_json(self, name: str, value: Any) -> None:
+        formats.write_json(self.path / name, self._redact.value(formats.plain(value)))
 
     def _new(self, *parts: str) -> Path:
         path = self.path.joinpath(*parts)

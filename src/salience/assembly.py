@@ -18,6 +18,7 @@ from .attribution.preflight import Plan, preflight
 from .config import build, options, shipped
 from .data.base import Data, Examples
 from .errors import WrongInput, listed
+from .finite import check_data, check_outputs
 from .metrics.base import Metric, Reference
 from .models.base import predict
 from .networks import load_weights
@@ -84,10 +85,10 @@ class Study:
             values = tuple(v.mean(0, keepdim=True) for v in values)
         return Reference(tuple(v.to(i.dtype) for v, i in zip(values, x.inputs, strict=True)))
 
-    def outputs(self, examples: Examples) -> Tensor:
-        """The network's outputs for a split, on the CPU."""
+    def outputs(self, examples: Examples, name: str = "test") -> Tensor:
+        """The network's outputs for the split called `name`, on the CPU; NotFinite where there are none."""
         moved = examples.to(self.device)
-        return predict(self.model, moved.inputs, moved.context).cpu()
+        return check_outputs(predict(self.model, moved.inputs, moved.context).cpu(), name)
 
     def chosen(self, outputs: Tensor) -> Examples:
         """The examples that are explained, given the network's outputs for the whole split."""
@@ -180,6 +181,7 @@ def assemble(composed: "Composed", settings: Run) -> Study:
     """Build data, network, methods and metrics; nothing is trained. WrongInput says what cannot be built."""
     streams, device = Streams(settings.seed), find_device(settings.device)
     data = build(settings.data, seed=settings.seed, downloads=Path(settings.outputs) / "downloads")
+    check_data(data)
     fresh = partial(fresh_network, settings, data, device)
     model = fresh()
     study = Study(

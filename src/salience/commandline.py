@@ -4,11 +4,12 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from . import interrupts
 from .errors import SomeFailed, WrongInput, nearest
 from .overrides import as_typed, rewritten
 
@@ -26,15 +27,19 @@ def command(job: str, arguments: Sequence[str] | None = None) -> int:
     The function is imported only when a run really starts, so help and mistakes never wait for torch. A mistake is one
     line on stderr; a failed run is one line too, with the exception's notes (where its traceback was logged).
     """
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    return exit_code(lambda: _dispatch(job, list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def exit_code(action: Callable[[], Any]) -> int:
+    """Do something for a person at a terminal: what goes wrong is one line each on stderr and an exit code."""
     verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing its own lines
-    with interruptible() as received:
+    with interrupts.handled() as received:
         try:
-            _dispatch(job, arguments)
+            action()
             sys.stdout.flush()
-        except KeyboardInterrupt:
-            _say(["interrupted"])
+        except KeyboardInterrupt as error:
+            _say(["; ".join(["interrupted", *_notes(error)])])
             return 128 + (received[0] if received else signal.SIGINT)
         except WrongInput as error:
             _say(str(error).splitlines())
@@ -56,23 +61,6 @@ def command(job: str, arguments: Sequence[str] | None = None) -> int:
             )
             return 1
     return 0
-
-
-@contextmanager
-def interruptible() -> Iterator[list[int]]:
-    """Turn the first SIGTERM into KeyboardInterrupt, so that what is running can put its affairs in order."""
-    received: list[int] = []
-
-    def interrupt(number: int, frame: Any) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield received
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def describe(error: BaseException) -> str:
@@ -175,7 +163,10 @@ class Job:
 
         hydra: Any = HydraConfig.get()
         typed = tuple(as_typed(override) for override in hydra.overrides.task)
-        return locate(self.job)(Composed(config, typed, choices(config, hydra)))
+        at = Path(hydra.sweep.dir)  # our sweeper sends every run to a folder of its own below this one
+        folder = at / str(hydra.sweep.subdir) if at.is_absolute() else None
+        result = locate(self.job)(Composed(config, typed, choices(config, hydra), folder))
+        return str(getattr(result, "path", folder))
 
 
 def _through_hydra(task: Job, arguments: list[str]) -> None:

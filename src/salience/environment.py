@@ -14,6 +14,17 @@ def host() -> str:
     return platform.node()
 
 
+def process(pid: int | str = "self") -> str | None:
+    """What tells a process from a later one with the same number: this boot and when it started; None if unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2]
+    except OSError:
+        return None
+    state, *rest = fields.split()
+    return None if state in "ZX" else f"{boot}/{rest[18]}"
+
+
 def describe(device: str = "cpu") -> dict[str, Any]:
     """Versions, git state of the working directory, processor, threads and platform, ready for JSON."""
     import torch

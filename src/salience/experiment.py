@@ -4,22 +4,24 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import figures, gate, report, terminal
+from . import figures, finite, gate, interrupts, report, terminal
 from .allocator import keep_freed_memory
-from .artifacts import LOG, SHARD, RunFolder
+from .artifacts import LOG, SHARD, STATUS, RunFolder
 from .assembly import Study, assemble, model_node, recipe_node
 from .attribution.explanation import Cost, Explanation
 from .config import Composed, check, compose, signatures
 from .data.base import Examples
 from .errors import WrongInput
 from .files import point_to
-from .metrics.base import Metric
+from .metrics.base import Metric, Reference
 from .networks import Networks, weights_digest
+from .pieces import Measured, Pieces, key_of
 from .settings import Run
 from .statistics import interval, skill
 from .training import fit
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
     from .results import RunResult
 
 
-def run(composed: Composed) -> "RunResult | None":
-    """The story of one run, from a composed config to a finished folder (None for a dry run)."""
+def run(composed: Composed, resumed: RunFolder | None = None) -> "RunResult | None":
+    """The story of one run, from a composed config to a finished folder (None for a dry run).
+
+    In a `resumed` folder what an earlier process has finished is not done again.
+    """
     settings = check(composed.config)
     signatures(composed.config)
     torch.set_num_threads(settings.threads)
@@ -39,24 +44,26 @@ def run(composed: Composed) -> "RunResult | None":
         study = assemble(composed, settings)
         terminal.show_plan(study, study.preflight())
         return None
-    with new_folder(composed, settings) as folder:
+    with recorded(resumed or new_folder(composed, settings)) as folder:
         screen = terminal.Progress(folder.log)
         with screen.stage("check", folder):
             study = assemble(composed, settings)  # everything is built before anything is trained
             study.preflight()
         with screen.stage("train", folder, settings.training.epochs) as advance:
             network = train(study, folder, advance)
-        outputs = study.outputs(study.data.split(settings.split))
+        outputs = study.outputs(study.data.split(settings.split), settings.split)
         examples = study.chosen(outputs)
         folder.save_predictions(study.data.split(settings.split), outputs, study.data.task)
         with screen.stage("explain and measure", folder, shards(examples) * len(study.explainers)) as advance:
-            methods = explain_and_measure(study, folder, examples, advance)
+            pieces = Pieces(folder, key_of(folder.config_text(), network["weights"], examples))
+            methods = explain_and_measure(study, folder, pieces, examples, advance)
         summary = {"network": network, "ruler": study.ruler, "methods": methods}
         folder.save_summary(summary)
         with screen.stage("figures and page", folder):
             figures.save_all(folder, study.data, study.controls)
+            pieces.finished()
             folder.finish()
-            report.page(folder.path)
+            report.page(folder.path, study.data, study.model)
         terminal.show_results(folder.path, summary, study.controls, composed.overrides)
     from .results import load_run
 
@@ -74,9 +81,8 @@ def run_overrides(
     return run(compose(list(overrides), config_dirs))
 
 
-@contextmanager
-def new_folder(composed: Composed, settings: Run) -> Iterator[RunFolder]:
-    """The run's own folder, which says how the run ended whatever happens inside."""
+def new_folder(composed: Composed, settings: Run) -> RunFolder:
+    """The run's own folder, with its config."""
     from omegaconf import OmegaConf
 
     root = Path(settings.outputs)
@@ -93,15 +99,23 @@ def new_folder(composed: Composed, settings: Run) -> Iterator[RunFolder]:
     folder.save_config(OmegaConf.to_yaml(composed.config), composed.overrides, composed.choices)
     if not composed.folder:
         point_to(root / "latest", folder.path)
-    try:
-        yield folder
-    except KeyboardInterrupt:
-        folder.set_status("interrupted")
-        raise
-    except BaseException as error:
-        folder.fail(error)
-        error.add_note(f"the traceback is in {folder.path / LOG}")
-        raise
+    return folder
+
+
+@contextmanager
+def recorded(folder: RunFolder) -> Iterator[RunFolder]:
+    """Inside, the folder belongs to this process; it says how the run ended whatever happens."""
+    with folder.held(), interrupts.postponed():
+        try:
+            yield folder
+        except KeyboardInterrupt as error:
+            folder.set_status("interrupted", folder.json(STATUS).get("stage"))
+            error.add_note(f"go on with: python scripts/resume.py {folder.path}")
+            raise
+        except BaseException as error:
+            folder.fail(error)
+            error.add_note(f"the traceback is in {folder.path / LOG}")
+            raise
 
 
 def train(study: Study, folder: RunFolder, advance: Any) -> dict[str, Any]:
@@ -113,6 +127,7 @@ def train(study: Study, folder: RunFolder, advance: Any) -> dict[str, Any]:
     recipe = networks.recipe(
         settings.data, study.data, config, study.model, settings.training, settings.seed, study.device
     )
+    begun = folder.trains(recipe, not networks.holds(recipe))
     history, trained = networks.trained(
         recipe,
         study.model,
@@ -123,15 +138,24 @@ def train(study: Study, folder: RunFolder, advance: Any) -> dict[str, Any]:
             seed=settings.seed,
             device=study.device,
             progress=advance,
+            checkpoints=networks.checkpoints(recipe),
         ),
     )
+    trained = trained or begun
     study.explained.eval()
     folder.save_environment(settings.seed, study.device)
     folder.save_history(history.rows)
     digest = weights_digest(study.model)
     preprocessing = [asdict(m) | {"kind": type(m).__name__} for m in study.data.modalities]
-    description = {"recipe": recipe, "weights": digest, "name": name, "model": config, "data": settings.data}
-    folder.save_network(study.model, description | {"seed": settings.seed, "preprocessing": preprocessing})
+    description: dict[str, Any] = {
+        "recipe": recipe,
+        "weights": digest,
+        "name": name,
+        "model": config,
+        "data": settings.data,
+    }
+    description |= {"seed": settings.seed, "trained": trained, "preprocessing": preprocessing}
+    folder.save_network(study.model, description)
     test = study.data.test
     scores = study.data.task.scores(study.outputs(test), test.labels)
     doubt = gate.warning(study.data.task, scores, test.labels, settings.gate)
@@ -139,7 +163,9 @@ def train(study: Study, folder: RunFolder, advance: Any) -> dict[str, Any]:
     return known if doubt is None else known | {"warning": doubt}
 
 
-def explain_and_measure(study: Study, folder: RunFolder, examples: Examples, advance: Any) -> dict[str, Any]:
+def explain_and_measure(
+    study: Study, folder: RunFolder, pieces: Pieces, examples: Examples, advance: Any
+) -> dict[str, Any]:
     """Every method on every example, shard by shard, so that memory does not grow with the number of examples."""
     costs = dict.fromkeys(study.explainers, Cost())
     measuring = {name: dict.fromkeys(study.metrics, Cost()) for name in study.explainers}
@@ -149,13 +175,16 @@ def explain_and_measure(study: Study, folder: RunFolder, examples: Examples, adv
         reference = study.reference(x)
         folder.save_examples(shard, x, reference)
         for name, explainer in study.explainers.items():
-            explanation = explainer.explain(x)
-            folder.save_attributions(name, shard, explanation, reference)
+            explanation = pieces.explanation(explainer, shard, x, reference)
+            said = list(explanation.warnings)
             for key, metric in study.metrics.items():
                 if metric.per_example or shard == 0:  # what judges the whole data set is asked once
-                    measuring[name][key] += measure(study, folder, key, metric, explanation, reference)
+                    ask = partial(measure, study, key, metric, explanation, reference)
+                    measured = pieces.measurement(name, key, shard, ask)
+                    measuring[name][key] += measured.cost
+                    said += measured.warnings
             costs[name] += explanation.cost
-            warnings[name] += [w for w in explanation.warnings if w not in warnings[name]]
+            warnings[name] += [w for w in dict.fromkeys(said) if w not in warnings[name]]
             advance()
     methods = {
         name: {
@@ -173,17 +202,19 @@ def explain_and_measure(study: Study, folder: RunFolder, examples: Examples, adv
 
 
 def measure(
-    study: Study, folder: RunFolder, key: str, metric: Metric, explanation: Explanation, reference: Any
-) -> Cost:
-    """One metric on one explanation; its scores and curve go to the folder. What it took."""
+    study: Study, key: str, metric: Metric, explanation: Explanation, reference: Reference
+) -> Measured:
+    """One metric on one explanation, and what it took."""
     counter = study.explained.counter
     rows, start = (counter.forward_rows, counter.backward_rows), time.perf_counter()
     measured = explanation.measured_by(metric, study.explainers[explanation.method], reference)
     scores = measured.scores if metric.per_example else measured.scores[:1]
     index = explanation.index if metric.per_example else None
-    folder.add_scores(explanation.method, key, index, scores, measured.curve, measured.at)
     seconds = time.perf_counter() - start
-    return Cost(counter.forward_rows - rows[0], counter.backward_rows - rows[1], seconds)
+    cost = Cost(counter.forward_rows - rows[0], counter.backward_rows - rows[1], seconds)
+    return Measured(
+        index, scores, measured.curve, measured.at, cost, finite.infinite_scores(key, scores, index)
+    )
 
 
 def summarised(folder: RunFolder, method: str, key: str, metric: Metric) -> dict[str, Any]:

@@ -7,7 +7,8 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,30 @@ def make_new_folder(parent: Path | str, name: Callable[[], str]) -> Path:
             continue
         return folder
     raise FileExistsError(f"no free name for a new folder in {parent}")
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`, which a process that ends lets go of; BlockingIOError where another holds it.
+
+    Where the file system knows no locks, nobody is kept out.
+    """
+    try:
+        import fcntl
+
+        opened = open(path, "w")  # noqa: SIM115 (closed below)
+    except (ImportError, OSError):
+        yield
+        return
+    with opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass
+        yield
+        path.unlink(missing_ok=True)
 
 
 def publish(folder: Path, final: Path) -> bool:

@@ -131,7 +131,7 @@ def write_tensors(path: Path, tensors: dict[str, Any], metadata: dict[str, str] 
 
 
 def _sort_metadata(path: Path) -> None:
-    """Put the metadata in order: the library writes it in another one each time, and equal runs are to be equal files."""
+    """Put the metadata in order: the library writes it in another one each time, and equal runs are equal files."""
     with open(path, "r+b") as opened:
         size = int.from_bytes(opened.read(8), "little")
         header = json.loads(opened.read(size))

@@ -91,6 +91,10 @@ class Networks:
             history = train()
             return self._store(recipe, model, history), bool(history.rows)
 
+    def holds(self, recipe: str) -> bool:
+        """Whether a network of this recipe is stored (it may turn out to be damaged)."""
+        return (self.folder / recipe).is_dir()
+
     def checkpoints(self, recipe: str) -> Checkpoints | None:
         """Where the training of `recipe` keeps how far it is; None under torchrun, where nobody could agree on it."""
         alone = int(os.environ.get("WORLD_SIZE", "1")) == 1

@@ -12,13 +12,16 @@ SECRET = re.compile(
     re.IGNORECASE,
 )
 REFERENCE = re.compile(r"\$\{oc\.env:\s*([A-Za-z_][A-Za-z0-9_]*)")
+WORD = "baseline.token"
+"""A key of ours that holds a word of a vocabulary."""
 SHORTEST = 6
 """Characters from which a secret is looked for inside other text: a shorter one would blot out words."""
 
 
 def is_secret(name: object) -> bool:
-    """Whether a key or a variable is named like something that nobody else may read."""
-    return bool(SECRET.search(str(name).rpartition(".")[2]))
+    """Whether a dotted key or a variable is named like something that nobody else may read."""
+    own = str(name).rpartition(".")[2]
+    return bool(SECRET.search(own)) and not str(name).endswith(WORD)
 
 
 class Redactor:
@@ -48,10 +51,10 @@ class Redactor:
             return f"{key}={HIDDEN}"
         return self.text(typed)
 
-    def value(self, value: Any, key: object = "") -> Any:
+    def value(self, value: Any, key: str = "") -> Any:
         """The same in dicts and lists, by the names of keys too."""
         if isinstance(value, Mapping):
-            return {k: self.value(v, k) for k, v in value.items()}
+            return {k: self.value(v, f"{key}.{k}") for k, v in value.items()}
         if isinstance(value, list | tuple):
             return [self.value(v, key) for v in value]
         if is_secret(key) and not _harmless(value):
@@ -64,10 +67,10 @@ def _harmless(value: Any) -> bool:
     return not isinstance(value, str) or value in ("", "null", "???", HIDDEN) or value.startswith("${")
 
 
-def _values(value: Any, key: object = "") -> Iterable[str]:
+def _values(value: Any, key: str = "") -> Iterable[str]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _values(inner, name)
+            yield from _values(inner, f"{key}.{name}")
     elif isinstance(value, list | tuple):
         for inner in value:
             yield from _values(inner, key)

@@ -31,9 +31,9 @@ def load_run(
     or a package of `trust`. Raises WrongInput where there is no run, a file is damaged or was written by a newer
     salience. A run that did not finish loads with a warning.
     """
-    folder = RunFolder(_found(Path(path)))
+    folder = RunFolder(found(Path(path)))
     status = folder.json(artifacts.STATUS)
-    _check_schema(folder, status)
+    check_schema(folder, status)
     if (folder.path / artifacts.MANIFEST).is_file():
         _check_files(folder, verify)
     elif status.get("state") == "completed":
@@ -46,7 +46,8 @@ def load_run(
     return RunResult(folder, tuple(trust))
 
 
-def _found(path: Path) -> Path:
+def found(path: Path) -> Path:
+    """The run folder that `path` means; WrongInput where there is none."""
     if path.is_file() and path.stat().st_size < 4096:  # `latest` where the file system knows no links
         path = path.parent / path.read_text(encoding="utf-8").strip()
     if (path / artifacts.STATUS).is_file():
@@ -61,7 +62,8 @@ def _found(path: Path) -> Path:
     raise WrongInput(f"{path} is no run folder: it has no {artifacts.STATUS}")
 
 
-def _check_schema(folder: RunFolder, status: Mapping[str, Any]) -> None:
+def check_schema(folder: RunFolder, status: Mapping[str, Any]) -> None:
+    """WrongInput where a run was written by a newer salience."""
     version = status.get("schema_version")
     if not isinstance(version, int):
         raise WrongInput(f"{folder.path}: {artifacts.STATUS} names no schema version")

@@ -18,26 +18,39 @@ OPEN = ("captum.attr", "torch.nn")
 PATHS = {"path", "folder", "downloads", "file", "url", "root"}
 
 
-def allowed(name: str, trust: Sequence[str] = ()) -> Any:
+def allowed(name: str, trust: Sequence[str] = (), whole: bool = False) -> Any:
     """The class or function called `name`, if a run folder of unknown origin may name it.
 
     `name` is `module.attribute`; the module is exactly captum.attr or torch.nn, or lies in salience or in a package
     of `trust`, which is settled before anything is imported. The attribute is a class or function that the module
-    defines or exports, and its role is one that a run folder needs: a network, a method, or a data set.
-    Raises WrongInput otherwise.
+    defines or exports, and its role is one that a run folder needs: a network, a method, or a data set; with `whole`
+    also a metric, a baseline or an optimiser, which a run needs that goes on. Raises WrongInput otherwise.
     """
     module, _, attribute = str(name).rpartition(".")
     parts = str(name).split(".")
     named = all(part.isidentifier() and not part.startswith("_") for part in parts)
     inside = any(module.startswith(f"{package}.") for package in ("salience", *trust)) or module in trust
-    if not named or not (module in OPEN or inside) or not _is_module(module):
+    if (
+        not named
+        or not (module in (*OPEN, *(("torch.optim",) if whole else ())) or inside)
+        or not _is_module(module)
+    ):
         raise _refused(name)
     found = vars(import_module(module)).get(attribute)
     if not (inspect.isclass(found) or inspect.isfunction(found)) or not _belongs(found, module, attribute):
         raise _refused(name)
-    if not (_is_network(found) or _is_method(found) or _is_data(found)):
+    if not (_is_network(found) or _is_method(found) or _is_data(found) or (whole and _is_part(found))):
         raise _refused(name)
     return found
+
+
+def check_config(config: Mapping[str, Any], trust: Sequence[str] = ()) -> None:
+    """Raise WrongInput unless every name in a whole config may be built by a run that goes on.
+
+    Paths to data are let pass: whoever resumes a run asks for its data to be read.
+    """
+    for node in _nodes(config):
+        allowed(node["_target_"], trust, whole=True)
 
 
 def check_node(node: Mapping[str, Any], trust: Sequence[str] = ()) -> None:
@@ -82,14 +95,26 @@ def _is_module(name: str) -> bool:
 
 def _belongs(found: Any, module: str, attribute: str) -> bool:
     home = getattr(found, "__module__", "")
-    if module == "torch.nn":
-        return home.startswith("torch.nn.modules.")
+    if module in ("torch.nn", "torch.optim"):
+        return home.startswith("torch.nn.modules." if module == "torch.nn" else "torch.optim.")
     return home == module or attribute in getattr(import_module(module), "__all__", ())
 
 
 def _is_network(found: Any) -> bool:
     bases = [(base.__module__, base.__name__) for base in getattr(found, "__mro__", ())]
     return ("torch.nn.modules.module", "Module") in bases
+
+
+PARTS = {
+    ("salience.metrics.base", "Metric"),
+    ("salience.attribution.baselines", "Baseline"),
+    ("torch.optim.optimizer", "Optimizer"),
+}
+
+
+def _is_part(found: Any) -> bool:
+    bases = {(base.__module__, base.__name__) for base in getattr(found, "__mro__", ())}
+    return bool(bases & PARTS)
 
 
 def _is_method(found: Any) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from .. import files
+from .. import files, interrupts
 from ..attribution.explanation import Explanation
 from ..data.base import Data
 from ..data.task import Task
@@ -64,6 +64,7 @@ def save_all(folder: Kept, data: Data, controls: Collection[str] = ()) -> list[P
     saved = []
     for drawn in (_examples, _features, _layers, _curves, _training):
         for name, title, alt, figure in drawn(folder, data, controls):
+            interrupts.poll()
             files.atomic_write(folder.figures / name, png(figure))
             saved.append({"file": name, "title": title, "alt": alt})
     files.write_json(folder.figures / INDEX, saved)

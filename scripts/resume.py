@@ -1,0 +1,8 @@
+"""Go on with a run, a sweep or a search: `python scripts/resume.py <folder|latest>`."""
+
+import sys
+
+from salience.resuming import command
+
+if __name__ == "__main__":
+    sys.exit(command(sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""Go on with a run that ended early, from its own saved config: `python scripts/resume.py <folder|latest>`.
+
+Stages that were finished and are whole on disk are not done again; the result is that of a run that was never cut
+short, to the bit.
+"""
+
+import os
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import WrongInput
+
+if TYPE_CHECKING:
+    from .artifacts import RunFolder
+    from .results import RunResult
+
+GRACE = 600.0
+"""Seconds without a heartbeat after which a run on another machine counts as dead."""
+USAGE = "usage: python scripts/resume.py <run folder|latest> [--trust PACKAGE ...]"
+
+
+def arguments_of(arguments: Sequence[str]) -> tuple[Path, tuple[str, ...]]:
+    """The folder and the trusted packages; WrongInput where there is anything else."""
+    rest, trust = list(arguments), []
+    while "--trust" in rest:
+        at = rest.index("--trust")
+        if at + 1 == len(rest):
+            raise WrongInput(f"--trust: needs the name of a package. {USAGE}")
+        trust.append(rest[at + 1])
+        del rest[at : at + 2]
+    for word in rest:
+        if "=" in word and not Path(word).exists():
+            raise WrongInput(f"{word}: a run goes on with its own config; leave it out, or start a new run")
+        if word.startswith("-"):
+            raise WrongInput(f"{word}: no such option. {USAGE}")
+    if len(rest) != 1:
+        raise WrongInput(USAGE)
+    return Path("outputs/latest") if rest[0] == "latest" else Path(rest[0]), tuple(trust)
+
+
+def command(arguments: Sequence[str]) -> int:
+    """What `scripts/resume.py` does; its exit code, as for `scripts/run.py`."""
+    from .commandline import exit_code
+
+    return exit_code(lambda: _resumed(arguments))
+
+
+def _resumed(arguments: Sequence[str]) -> None:
+    folder, trust = arguments_of(arguments)
+    if (folder / "sweep.json").is_file():
+        from .sweep import resume as resume_sweep
+
+        resume_sweep(folder)
+        return
+    print(f"run folder  {resume(folder, trust).path}")
+
+
+def resume(path: Path | str, trust: Sequence[str] = ()) -> "RunResult":
+    """Finish the run in a folder. One that is finished and whole is only loaded.
+
+    Raises WrongInput where there is no run, where another process works on it, where its config holds a value that was
+    blotted out, or names anything that lies neither in salience, torch, captum nor in a package of `trust`.
+    """
+    from .artifacts import RunFolder
+    from .results import check_schema, found, load_run
+
+    folder = RunFolder(found(Path(path)).resolve())
+    status = folder.json("status.json")
+    check_schema(folder, status)
+    if status.get("state") == "completed":
+        try:
+            return load_run(folder.path, trust)
+        except WrongInput as damage:
+            folder.log(f"resume: {damage}")
+    if holder := user_of(status):
+        raise WrongInput(f"{folder.path}: in use by {holder}")
+    return _go_on(folder, trust)
+
+
+def _go_on(folder: "RunFolder", trust: Sequence[str]) -> "RunResult":
+    from omegaconf import OmegaConf
+
+    from .config import Composed
+    from .experiment import run
+    from .redaction import HIDDEN
+    from .trust import check_config
+
+    saved = folder.yaml("config.yaml")
+    if not isinstance(saved, dict):
+        raise WrongInput(f"{folder.path}: config.yaml holds no config")
+    if HIDDEN in str(saved):
+        raise WrongInput(
+            f"{folder.path}: its config had a secret in it, which was not saved; start a new run, "
+            "with ${oc.env:NAME} in place of the value"
+        )
+    check_config(saved, trust)
+    saved["outputs"] = str(outputs_of(folder.path))
+    config = OmegaConf.create(saved)
+    composed = Composed(config, tuple(folder.yaml("overrides.yaml")), folder.json("choices.json"))
+    try:
+        result: Any = run(composed, folder.taken_up())
+    except BlockingIOError:
+        raise WrongInput(f"{folder.path}: in use by another process") from None
+    return result
+
+
+def outputs_of(run: Path) -> Path:
+    """The outputs that a run folder lies in (never a place that its config names): where its networks are kept."""
+    above = list(run.resolve().parents[1:3])
+    return next((folder for folder in above if (folder / "networks").is_dir()), above[0])
+
+
+def user_of(status: dict[str, Any]) -> str | None:
+    """Who works on a run, by its status; None: nobody does any more."""
+    from . import environment
+
+    if status.get("state") not in ("created", "running"):
+        return None
+    pid, host, beat = status.get("pid"), status.get("host"), str(status.get("heartbeat"))
+    who = f"pid {pid} on host {host} since {status.get('started')}"
+    if host != environment.host():
+        return f"{who} (last sign of life {beat})" if _age(beat) < GRACE else None
+    if not isinstance(pid, int) or pid == os.getpid() or pid <= 0:
+        return None
+    known = status.get("process")
+    if known is not None:
+        return who if environment.process(pid) == known else None
+    return who if _alive(pid) else None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _age(stamp: str) -> float:
+    try:
+        return (datetime.now().astimezone() - datetime.fromisoformat(stamp)).total_seconds()
+    except (ValueError, TypeError):
+        return 0.0
