@@ -12,14 +12,12 @@ from torch import Tensor
 
 from ..errors import WrongInput, nearest
 from .base import Classification, Data, Regression, Task, split_rows, splits
-from .scaling import mixed_table, standardised
+from .scaling import category_levels, mixed_table, standardised
 
 if TYPE_CHECKING:
     import pandas as pd
 
 DATE = r"\s*(\d{4}[-/.]\d{1,2}[-/.]\d{1,2}|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4})([ T].*)?"
-MOST_LEVELS = 100
-"""A category with more texts than this is a name, a sentence or a number that went wrong."""
 FEW_VALUES = 20
 """Numbers in the target that are whole and have at most so many values are taken for classes."""
 MISSING = ("error", "drop", "mean")
@@ -45,47 +43,47 @@ def csv(
     category gets a level "missing"). Rows are numbered as a spreadsheet shows them: the header is row 1. The
     separator (comma, semicolon, tab, bar) is the one that the header uses most; .gz files are read too.
     """
-    _choice("missing", missing, MISSING)
-    _choice("task", task, TASKS)
-    drop, categorical, na_values = (_several(v) for v in (drop, categorical, na_values))
+    require_choice("missing", missing, MISSING)
+    require_choice("task", task, TASKS)
+    drop, categorical, na_values = (several(v) for v in (drop, categorical, na_values))
     target, units = str(target), dict(units or {})  # YAML reads a column called 0 as a number
-    frame, name = _read(Path(path), na_values), Path(path).name
+    frame, name = read_table(Path(path), na_values), Path(path).name
     named = {"target": [target], "drop": drop, "categorical": categorical, "units": list(units)}
     for key, columns in named.items():
         for column in columns:
-            _existing(key, column, frame, name)
+            require_column(key, column, frame, name)
     frame = frame.drop(columns=[c for c in drop if c != target])
     if frame.shape[1] < 2:
         raise WrongInput(f"data: {name} has no column beside the target {target}")
     _numbers(frame, [c for c in frame if c not in (*categorical, target)], name)
     frame = _complete(frame, target, missing)
-    labels, kind, scaled = _labels(frame.pop(target), task)
+    labels, kind, scaled = labels_of(frame.pop(target), task)
     rows = split_rows(labels, kind, seed, validation, test)
     if scaled:
         labels, mean, scale = standardised(labels, rows[0])
         kind = Regression(kind.names, (units.get(target, ""),), mean, scale)
-    modality, inputs = mixed_table(frame, _levels(frame, categorical), rows[0], units, "table")
+    modality, inputs = mixed_table(frame, category_levels(frame, categorical), rows[0], units, "table")
     return Data((modality,), kind, **splits(rows, (inputs,), labels), title=name, source="your own file")
 
 
-def _choice(key: str, value: str, allowed: Sequence[str]) -> None:
+def require_choice(key: str, value: str, allowed: Sequence[str]) -> None:
     if value not in allowed:
         raise WrongInput(f"data.{key}={value}: one of {', '.join(allowed)}.{nearest(value, allowed)}")
 
 
-def _several(value: str | Sequence[str]) -> list[str]:
+def several(value: str | Sequence[str]) -> list[str]:
     """A list, also where one value was given without brackets."""
     return [str(v) for v in ([value] if isinstance(value, str | int) else value)]
 
 
-def _existing(key: str, column: str, frame: "pd.DataFrame", name: str) -> None:
+def require_column(key: str, column: str, frame: "pd.DataFrame", name: str) -> None:
     if column not in frame:
         known = ", ".join(map(str, frame.columns[:8])) + (", ..." if frame.shape[1] > 8 else "")
         hint = nearest(column, map(str, frame.columns))
         raise WrongInput(f'data.{key}: no column "{column}" in {name}.{hint} Columns: {known}')
 
 
-def _read(path: Path, na_values: Sequence[str]) -> "pd.DataFrame":
+def read_table(path: Path, na_values: Sequence[str]) -> "pd.DataFrame":
     import pandas as pd
 
     if path.is_dir() or not path.exists():
@@ -171,7 +169,7 @@ def _complete(frame: "pd.DataFrame", target: str, missing: str) -> "pd.DataFrame
     return frame
 
 
-def _labels(values: "pd.Series", task: str) -> tuple[Tensor, Task, bool]:
+def labels_of(values: "pd.Series", task: str) -> tuple[Tensor, Task, bool]:
     """Labels, the task, and whether they are numbers that are still to be standardised."""
     import pandas as pd
 
@@ -190,26 +188,3 @@ def _labels(values: "pd.Series", task: str) -> tuple[Tensor, Task, bool]:
         raise WrongInput(f'data: target "{name}" has {found} in {len(values)} rows; 2 or more are needed')
     codes = pd.Categorical(values, categories=levels).codes
     return torch.tensor(codes, dtype=torch.long), Classification(tuple(map(str, levels))), False
-
-
-def _levels(frame: "pd.DataFrame", categorical: Sequence[str]) -> dict[str, list[str]]:
-    """The levels of each category, missing ones made a level of their own (in `frame`)."""
-    import pandas as pd
-
-    found: dict[str, list[str]] = {}
-    for column in frame:
-        values = frame[column]
-        if pd.api.types.is_numeric_dtype(values) and column not in categorical:
-            continue
-        levels = list(values.dropna().unique())
-        if len(levels) > MOST_LEVELS:
-            raise WrongInput(
-                f"data: column {column} has {len(levels)} different texts; a category may have {MOST_LEVELS}: "
-                f"data.drop=[{column}]"
-            )
-        # numbers in their own order, and all of them as text from here on
-        ordered = [str(v) for v in sorted(levels, key=lambda v: (isinstance(v, str), v))]
-        lacking = values.isna()
-        frame[column] = values.astype(str).mask(lacking, "missing")
-        found[str(column)] = list(dict.fromkeys(ordered + ["missing"] * bool(lacking.any())))
-    return found

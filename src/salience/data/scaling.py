@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Numbers = tuple[float, ...]
+MOST_LEVELS = 100
+"""A category with more texts than this is a name, a sentence or a number that went wrong."""
 
 
 def standardised(values: Tensor, train: Tensor, axis: int = 1) -> tuple[Tensor, Numbers, Numbers]:
@@ -98,3 +100,26 @@ def _one_hot(column: "pd.Series", levels: Sequence[str]) -> Tensor:
     codes = pd.Categorical(column.astype(str), categories=list(levels)).codes
     assert (codes >= 0).all(), f"{column.name} has a level that is not listed"
     return torch.nn.functional.one_hot(torch.tensor(codes, dtype=torch.long), len(levels)).float()
+
+
+def category_levels(frame: "pd.DataFrame", categorical: Sequence[str]) -> dict[str, list[str]]:
+    """The levels of each category, missing ones made a level of their own (in `frame`)."""
+    import pandas as pd
+
+    found: dict[str, list[str]] = {}
+    for column in frame:
+        values = frame[column]
+        if pd.api.types.is_numeric_dtype(values) and column not in categorical:
+            continue
+        levels = list(values.dropna().unique())
+        if len(levels) > MOST_LEVELS:
+            raise WrongInput(
+                f"data: column {column} has {len(levels)} different texts; a category may have {MOST_LEVELS}: "
+                f"data.drop=[{column}]"
+            )
+        # numbers in their own order, and all of them as text from here on
+        ordered = [str(v) for v in sorted(levels, key=lambda v: (isinstance(v, str), v))]
+        lacking = values.isna()
+        frame[column] = values.astype(str).mask(lacking, "missing")
+        found[str(column)] = list(dict.fromkeys(ordered + ["missing"] * bool(lacking.any())))
+    return found

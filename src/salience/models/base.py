@@ -6,6 +6,7 @@ tensor; logits, never softmax; inputs are flattened by a function, not by nn.Fla
 One that CAM methods fit names its layer in `explained_layer`.
 """
 
+import re
 from collections.abc import Callable, Sequence
 
 import torch
@@ -60,7 +61,22 @@ class Network(nn.Module):
     def require(self, right: bool, key: str, value: object, allowed: str) -> None:
         """WrongInput for the argument `key` unless it is `right`; `allowed` says what it must be."""
         if not right:
-            raise WrongInput(f"model.{type(self).__name__.lower()}.{key}={value}: {allowed}")
+            raise WrongInput(f"model.{self.option}.{key}={value}: {allowed}")
+
+    @property
+    def option(self) -> str:
+        """What the config calls this kind of network: the class in snake case."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+
+    def require_one_image(self) -> None:
+        """WrongInput where the inputs are anything else."""
+        shapes = self.embedded_shapes
+        if len(shapes) != 1 or len(shapes[0]) != 3:
+            what = ("inputs are " if len(shapes) > 1 else "input is ") + " and ".join(map(str, shapes))
+            raise WrongInput(
+                f"model={self.option}: reads one image (channels, height, width), but the {what}; models that fit: "
+                "logistic, mlp, transformer"
+            )
 
     def require_whole(self, **arguments: object) -> None:
         """WrongInput unless every argument is a whole number from 1, or a sequence of such numbers."""

@@ -6,7 +6,6 @@ from math import prod
 
 from torch import Tensor, nn
 
-from ..errors import WrongInput
 from ..modality import Modality
 from .base import Network
 
@@ -46,16 +45,6 @@ class CNN(Network):
         self.dropout = self.dropout_module(dropout)
         self.head = nn.Linear(prod((depth, height, width)), num_outputs)
         self.explained_layer = self.hidden_layer = f"blocks.{len(channels) - 1}.relu"
-
-    def require_one_image(self) -> None:
-        """WrongInput where the inputs are anything else."""
-        shapes = self.embedded_shapes
-        if len(shapes) != 1 or len(shapes[0]) != 3:
-            what = ("inputs are " if len(shapes) > 1 else "input is ") + " and ".join(map(str, shapes))
-            raise WrongInput(
-                f"model=cnn: reads one image (channels, height, width), but the {what}; models that fit: "
-                "logistic, mlp, transformer"
-            )
 
     def forward(self, image: Tensor, *context: Tensor) -> Tensor:
         for part in self.blocks:
