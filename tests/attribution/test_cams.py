@@ -98,7 +98,7 @@ def test_maps_are_upsampled_and_shared_by_channels(method):
 def test_the_size_of_a_pass_and_operations_in_place_change_nothing(method, monkeypatch):
     net, image = small(in_place=True), random_rows(5, 2, 5, 5)
     whole = method(net, net.convolution).attribute(image, target=[0, 1, 2, 3, 0])
-    monkeypatch.setattr(planner, "rows_per_pass", lambda *_: 2)
+    monkeypatch.setattr(planner, "rows_per_pass", lambda *_, **__: 2)
     parts = method(net, net.convolution).attribute(image, target=[0, 1, 2, 3, 0])
     fresh = small()
     assert torch.allclose(whole, parts, atol=1e-6)

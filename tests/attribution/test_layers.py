@@ -60,7 +60,7 @@ def test_layer_methods_give_what_captums_give(method, layer, monkeypatch):
     captums = getattr(captum.attr, method.__name__)
     expected = captums(net, net[layer]).attribute(x, **arguments)
     assert close(method(net, net[layer]).attribute(x, **arguments), expected)
-    monkeypatch.setattr(planner, "rows_per_pass", lambda *_: 3)
+    monkeypatch.setattr(planner, "rows_per_pass", lambda *_, **__: 3)
     assert close(method(net, net[layer]).attribute(x, **arguments), expected)
 
 
@@ -184,7 +184,7 @@ def test_neuron_methods_give_what_captums_give(name, layer, monkeypatch):
     expected = getattr(captum.attr, name)(net, net[layer]).attribute(x, unit, **NEURONS[name])
     method = getattr(neurons, name)(net, net[layer])
     assert expected.abs().max() > 0 and close(method.attribute(x, unit, **NEURONS[name]), expected)
-    monkeypatch.setattr(planner, "rows_per_pass", lambda *_: 3)
+    monkeypatch.setattr(planner, "rows_per_pass", lambda *_, **__: 3)
     assert close(method.attribute(x, unit, **NEURONS[name]), expected)
 
 

@@ -82,7 +82,7 @@ def test_a_rows_draws_are_its_own(shape, monkeypatch):
     x, before = random_rows(4, *shape), torch.get_rng_state()
     whole = Rise(net).attribute(x, target=0, n_samples=50, generators=generators(4))
     alone = Rise(net).attribute(x[2:3], target=0, n_samples=50, generators=generators(4)[2:3])
-    monkeypatch.setattr(planner, "rows_per_pass", lambda *_: 8)
+    monkeypatch.setattr(planner, "rows_per_pass", lambda *_, **__: 8)
     parts = Rise(net).attribute(x, target=0, n_samples=50, generators=generators(4))
     scale = whole.abs().max()
     assert (whole[2] - alone[0]).abs().max() < 1e-5 * scale and (whole - parts).abs().max() < 1e-5 * scale

@@ -12,8 +12,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-BUDGET = 8 << 20
-"""Bytes of activations that one pass may hold on a CPU: about the size of the caches, beyond which rows get slower."""
+BUDGET, GRADIENT_BUDGET = 8 << 20, 24 << 20
+"""Bytes of activations that one pass may hold on a CPU without and with its way back: about the size of the caches,
+beyond which rows get slower; the fixed cost of a backward pass pays for more rows."""
 FEWEST, MOST = 8, 2048
 UNKNOWN = 1024
 """Rows a pass for a function that is no module, whose activations cannot be seen."""
@@ -21,23 +22,23 @@ UNKNOWN = 1024
 _known: "WeakKeyDictionary[nn.Module, dict[tuple, int]]" = WeakKeyDictionary()
 
 
-def rows_per_pass(forward: Callable, inputs: Sequence[Tensor], context: Sequence[Any] = ()) -> int:
-    """How many rows of `inputs` [rows, ...] should pass through `forward` together: a power of two."""
+def rows_per_pass(
+    forward: Callable, inputs: Sequence[Tensor], context: Sequence[Any] = (), backward: bool = False
+) -> int:
+    """How many rows of `inputs` [rows, ...] should pass through `forward` (and back) together: a power of two."""
     if not isinstance(forward, nn.Module):
         return UNKNOWN
     key = tuple((x.shape[1:], x.dtype, x.device.type) for x in inputs)
     known = _known.setdefault(forward, {})
     if key not in known:
-        size = activation_bytes(forward, inputs, context)
-        known[key] = max(
-            FEWEST, min(MOST, 1 << ((_budget(inputs[0].device) // max(size, 1)) | 1).bit_length() - 1)
-        )
-    return known[key]
+        known[key] = max(activation_bytes(forward, inputs, context), 1)
+    fitting = _budget(inputs[0].device, backward) // known[key]
+    return max(FEWEST, min(MOST, 1 << (fitting | 1).bit_length() - 1))
 
 
-def _budget(device: torch.device) -> int:
+def _budget(device: torch.device, backward: bool) -> int:
     if device.type != "cuda":
-        return BUDGET
+        return GRADIENT_BUDGET if backward else BUDGET
     return torch.cuda.get_device_properties(device).total_memory // 32
 
 
@@ -156,6 +157,7 @@ class Call:
         given = baselines if isinstance(baselines, tuple) else (baselines,) * len(self.inputs)
         self.baselines = tuple(self._baseline(b, x) for b, x in zip(given, self.inputs, strict=True))
         self.rows = rows_per_pass(forward, self.inputs, self.context)
+        self.gradient_rows = rows_per_pass(forward, self.inputs, self.context, backward=True)
         self.scoring = for_scores(forward, self.inputs)
 
     def __len__(self) -> int:

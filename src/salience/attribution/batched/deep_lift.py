@@ -34,21 +34,14 @@ class _Rescale(torch.autograd.Function):
     """The output as it is; backwards (y - y_ref) / (x - x_ref) in place of the derivative."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, x_ref: Tensor, y_ref: Tensor, slope: Tensor) -> Tensor:
-        ctx.save_for_backward(x - x_ref, y - y_ref, slope)
+    def forward(ctx: Any, x: Tensor, y: Tensor, ratio: Tensor) -> Tensor:
+        ctx.save_for_backward(ratio)
         return y.clone()
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
-        dx, dy, slope = ctx.saved_tensors
-        near = dx.abs() < TINY
-        return (
-            grad * torch.where(near, slope, dy / torch.where(near, torch.ones_like(dx), dx)),
-            None,
-            None,
-            None,
-            None,
-        )
+        (ratio,) = ctx.saved_tensors
+        return grad * ratio, None, None
 
 
 class _MaxPool(torch.autograd.Function):
@@ -59,12 +52,10 @@ class _MaxPool(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, y: Tensor, x_ref: Tensor, pool: nn.Module, spatial: int) -> Tensor:
-        function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[spatial - 1]
-        options = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
-        _, at = function(x, *options, return_indices=True)  # type: ignore[operator, call-overload]
-        y_ref, at_ref = function(x_ref, *options, return_indices=True)  # type: ignore[operator, call-overload]
-        ctx.save_for_backward(x - x_ref, y, y_ref, at, at_ref)
+    def forward(
+        ctx: Any, x: Tensor, y: Tensor, at: Tensor, dx: Tensor, y_ref: Tensor, at_ref: Tensor, spatial: int
+    ) -> Tensor:
+        ctx.save_for_backward(dx, y, y_ref, at, at_ref)
         ctx.spatial = spatial
         return y.clone()
 
@@ -72,15 +63,30 @@ class _MaxPool(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
         dx, y, y_ref, at, at_ref = ctx.saved_tensors
         top = torch.maximum(y, y_ref)
+        at, at_ref = at.flatten(-ctx.spatial), at_ref.flatten(-ctx.spatial)
         change = torch.zeros_like(dx).flatten(-ctx.spatial)
-        change.scatter_add_(-1, at.flatten(-ctx.spatial), (grad * (top - y_ref)).flatten(-ctx.spatial))
-        change.scatter_add_(-1, at_ref.flatten(-ctx.spatial), (grad * (y - top)).flatten(-ctx.spatial))
-        plain = torch.zeros_like(change).scatter_add_(
-            -1, at.flatten(-ctx.spatial), grad.flatten(-ctx.spatial)
-        )
+        change.scatter_add_(-1, at, (grad * (top - y_ref)).flatten(-ctx.spatial))
+        change.scatter_add_(-1, at_ref, (grad * (y - top)).flatten(-ctx.spatial))
         near = dx.abs() < TINY
-        ratio = change.reshape(dx.shape) / torch.where(near, torch.ones_like(dx), dx)
-        return torch.where(near, plain.reshape(dx.shape), ratio), None, None, None, None
+        ratio = change.reshape(dx.shape) / dx.masked_fill(near, 1.0)
+        if bool(near.any()):
+            plain = torch.zeros_like(change).scatter_add_(-1, at, grad.flatten(-ctx.spatial))
+            ratio = torch.where(near, plain.reshape(dx.shape), ratio)
+        return ratio, None, None, None, None, None, None
+
+
+def _pooled(pool: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
+    """What a max-pooling module gives, and which element won each window."""
+    function = (F.max_pool1d, F.max_pool2d, F.max_pool3d)[POOLS[type(pool)] - 1]
+    options = (pool.kernel_size, pool.stride, pool.padding, pool.dilation, pool.ceil_mode)
+    return function(x, *options, return_indices=True)  # type: ignore[operator, call-overload, no-any-return]
+
+
+def _slope(module: nn.Module, x: Tensor) -> Tensor:
+    """The derivative of an element-wise module."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        return torch.autograd.grad(type(module).forward(module, leaf.clone()).sum(), leaf)[0]
 
 
 class Rules:
@@ -88,7 +94,7 @@ class Rules:
 
     def __init__(self, model: nn.Module):
         self.model = model
-        self.recorded: dict[nn.Module, list[Tensor]] = defaultdict(list)
+        self.recorded: dict[nn.Module, list[tuple[Tensor, ...]]] = defaultdict(list)
         self.calls: dict[nn.Module, int] = defaultdict(int)
         self.rows: Tensor | None = None
 
@@ -97,14 +103,16 @@ class Rules:
 
         Which row belongs to which reference is then the network's secret: both passes must have the same rows.
         """
-        return any(len(x) != rows for calls in self.recorded.values() for x in calls)
+        return any(len(seen[0]) != rows for calls in self.recorded.values() for seen in calls)
 
     @contextmanager
     def recording(self) -> Iterator[None]:
         self.recorded.clear()
 
         def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            self.recorded[module].append(inputs[0].detach().clone())
+            x = inputs[0].detach().clone()
+            done = _pooled(module, x) if type(module) in POOLS else (type(module).forward(module, x.clone()),)
+            self.recorded[module].append((x, *done))
             return inputs
 
         hooks = [m.register_forward_pre_hook(keep) for m in self._modules()]
@@ -129,8 +137,10 @@ class Rules:
         def apply(module: nn.Module, _: Any, output: Tensor) -> Tensor:
             recorded = self.recorded[module][self.calls[module]]
             self.calls[module] += 1
-            reference = recorded if paired and len(recorded) == len(before[module]) else recorded[rows]
-            return self._rule(module, before.pop(module), output.detach(), reference)
+            x = before.pop(module)
+            if not paired or len(recorded[0]) != len(x):
+                recorded = tuple(seen[rows] for seen in recorded)
+            return self._rule(module, x, output.detach(), recorded)
 
         modules = self._modules()
         hooks = [m.register_forward_pre_hook(keep) for m in modules] + [
@@ -146,17 +156,17 @@ class Rules:
         return [m for m in self.model.modules() if isinstance(m, ELEMENTWISE) or type(m) in POOLS]
 
     @staticmethod
-    def _rule(module: nn.Module, x: Tensor, y: Tensor, x_ref: Tensor) -> Tensor:
-        spatial = POOLS.get(type(module))
-        if spatial is not None:
-            return _MaxPool.apply(x, y, x_ref, module, spatial)  # type: ignore[no-any-return]
-        function = type(module).forward
-        with torch.no_grad():
-            y_ref = function(module, x_ref.clone())
-        with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            slope = torch.autograd.grad(function(module, leaf.clone()).sum(), leaf)[0]
-        return _Rescale.apply(x, y, x_ref, y_ref, slope)  # type: ignore[no-any-return]
+    def _rule(module: nn.Module, x: Tensor, y: Tensor, reference: tuple[Tensor, ...]) -> Tensor:
+        dx = x.detach() - reference[0]
+        if type(module) in POOLS:
+            spatial = POOLS[type(module)]
+            _, at = _pooled(module, x.detach())
+            return _MaxPool.apply(x, y, at, dx, *reference[1:], spatial)  # type: ignore[no-any-return]
+        near = dx.abs() < TINY
+        ratio = (y - reference[1]) / dx.masked_fill(near, 1.0)
+        if bool(near.any()):
+            ratio = torch.where(near, _slope(module, x), ratio)
+        return _Rescale.apply(x, y, ratio)  # type: ignore[no-any-return]
 
 
 def multipliers(
@@ -208,7 +218,7 @@ class DeepLift(captum.attr.DeepLift):
             )
         call = Call(self.model, inputs, baselines, target, additional_forward_args)
         pieces: list[tuple[Tensor, ...]] = []
-        for part in chunks(len(call), call.rows):
+        for part in chunks(len(call), call.gradient_rows):
             rows = torch.arange(part.start, part.stop, device=call.inputs[0].device)
             shared = all(len(b) == 1 for b in call.baselines)
             references = call.baselines if shared else call.baselines_at(rows)
@@ -253,7 +263,7 @@ class DeepLiftShap(captum.attr.DeepLiftShap):
         totals = tuple(torch.zeros_like(x) for x in call.inputs)
         rows = torch.arange(len(call), device=call.inputs[0].device).repeat_interleave(count)
         which = torch.arange(count, device=rows.device).repeat(len(call))
-        for part in chunks(len(rows), call.rows):
+        for part in chunks(len(rows), call.gradient_rows):
             row, base = rows[part], which[part]
             found = multipliers(call, self.model, row, pool, base)
             own, _, _ = call.at(row)

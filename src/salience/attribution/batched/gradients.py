@@ -15,33 +15,32 @@ RELATIVE, ABSOLUTE = 1e-3, 1e-4
 FIRST_STEPS, MOST_STEPS = 50, 1600
 
 
-def path_gradients(
-    call: Call,
-    count: int,
-    points: Callable[[Tensor, Tensor], tuple[Tensor, ...]],
-    weights: Callable[[Tensor, Tensor], tuple[Tensor, ...] | Tensor],
-    which: Tensor | None = None,
-) -> tuple[Tensor, ...]:
-    """For every row the sum over its `count` points of weight x gradient, in passes of a fitting size.
+Pass = Callable[[Tensor, Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...] | Tensor]]
+"""Rows and steps of a pass -> its inputs, and what their gradients are multiplied with (a number per row or tensors)."""
 
-    `points(rows, steps)` gives the inputs of a pass and `weights(rows, steps)` what their gradients are multiplied
-    with: one number per row, or tensors like the inputs.
-    """
+
+def path_gradients(call: Call, count: int, at: Pass, which: Tensor | None = None) -> tuple[Tensor, ...]:
+    """For every row the sum over its `count` points of weight x gradient, in passes of a fitting size."""
     rows = torch.arange(len(call), device=call.inputs[0].device) if which is None else which
     totals = tuple(torch.zeros_like(x) for x in call.inputs)
     all_rows, all_steps = (
         rows.repeat_interleave(count),
         torch.arange(count, device=rows.device).repeat(len(rows)),
     )
-    for part in chunks(len(all_rows), call.rows):
+    for part in chunks(len(all_rows), call.gradient_rows):
         row, step = all_rows[part], all_steps[part]
+        points, factor = at(row, step)
         _, target, context = call.at(row)
-        _, grads = gradients(call.forward, points(row, step), target, context)
-        factor = weights(row, step)
+        _, grads = gradients(call.forward, points, target, context)
         for i, (total, grad) in enumerate(zip(totals, grads, strict=True)):
-            scale = factor[i] if isinstance(factor, tuple) else factor.reshape(-1, *(1,) * (grad.dim() - 1))
+            scale = factor[i] if isinstance(factor, tuple) else per_row(factor, grad)
             total.index_add_(0, row, grad * scale)
     return totals
+
+
+def per_row(values: Tensor, like: Tensor) -> Tensor:
+    """One number per row, in a form that multiplies tensors like `like` [rows, ...]."""
+    return values.reshape(-1, *(1,) * (like.dim() - 1))
 
 
 class IntegratedGradients(captum.attr.IntegratedGradients):
@@ -69,7 +68,7 @@ class IntegratedGradients(captum.attr.IntegratedGradients):
         call = Call(self.forward_func, inputs, baselines, target, additional_forward_args)
         if not all(x.is_floating_point() for x in call.inputs):
             raise ValueError("integrated gradients interpolate their input: give embedded tokens, not ids")
-        call.rows = internal_batch_size or call.rows
+        call.gradient_rows = internal_batch_size or call.gradient_rows
         if n_steps == "auto":
             return self._until_complete(call, method, return_convergence_delta)
         if not isinstance(n_steps, int) or n_steps < 1:
@@ -86,14 +85,12 @@ class IntegratedGradients(captum.attr.IntegratedGradients):
         weight = torch.tensor(step_sizes(n_steps), dtype=like.dtype, device=like.device)
         alpha = torch.tensor(alphas(n_steps), dtype=like.dtype, device=like.device)
 
-        def points(row: Tensor, step: Tensor) -> tuple[Tensor, ...]:
-            own, _, _ = call.at(row)
-            return tuple(
-                b + alpha[step].reshape(-1, *(1,) * (x.dim() - 1)) * (x - b)
-                for x, b in zip(own, call.baselines_at(row), strict=True)
-            )
+        def at(row: Tensor, step: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
+            own, base = tuple(x[row] for x in call.inputs), call.baselines_at(row)
+            points = tuple(b + per_row(alpha[step], x) * (x - b) for x, b in zip(own, base, strict=True))
+            return points, weight[step]
 
-        totals = path_gradients(call, n_steps, points, lambda _, step: weight[step], which)
+        totals = path_gradients(call, n_steps, at, which)
         if not self.multiplies_by_inputs:
             return totals
         return tuple(t * (x - b) for t, x, b in zip(totals, call.inputs, call.baselines, strict=True))
@@ -154,28 +151,17 @@ class GradientShap(captum.attr.GradientShap):
         chosen, alpha, noise = self._draws(call, len(pool[0]), n_samples, sigma, generators)
 
         def at(row: Tensor, step: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-            own, _, _ = call.at(row)
-            noisy = tuple(
-                x if e is None else x + e[row, step].to(x.dtype) for x, e in zip(own, noise, strict=True)
-            )
-            return noisy, tuple(p[chosen[row, step]].to(x.dtype) for p, x in zip(pool, own, strict=True))
+            points, factors = [], []
+            for x, e, p in zip(call.inputs, noise, pool, strict=True):
+                own = x[row] if e is None else x[row] + e[row, step].to(x.dtype)
+                base = p[chosen[row, step]].to(x.dtype)
+                points.append(base + per_row(alpha[row, step].to(x.dtype), x) * (own - base))
+                factors.append(
+                    (own - base if self.multiplies_by_inputs else torch.ones_like(own)) / n_samples
+                )
+            return tuple(points), tuple(factors)
 
-        def points(row: Tensor, step: Tensor) -> tuple[Tensor, ...]:
-            noisy, base = at(row, step)
-            return tuple(
-                b + alpha[row, step].to(x.dtype).reshape(-1, *(1,) * (x.dim() - 1)) * (x - b)
-                for x, b in zip(noisy, base, strict=True)
-            )
-
-        def weights(row: Tensor, step: Tensor) -> tuple[Tensor, ...]:
-            noisy, base = at(row, step)
-            factor = self.multiplies_by_inputs
-            return tuple(
-                (x - b if factor else torch.ones_like(x)) / n_samples
-                for x, b in zip(noisy, base, strict=True)
-            )
-
-        attributions = path_gradients(call, n_samples, points, weights)
+        attributions = path_gradients(call, n_samples, at)
         delta = self._gap(call, attributions, pool, chosen) if return_convergence_delta else None
         return call.result(attributions, delta)
 
@@ -247,7 +233,7 @@ class NoiseTunnel(captum.attr.NoiseTunnel):
         sums, squares = (tuple(torch.zeros_like(x) for x in call.inputs) for _ in range(2))
         rows = torch.arange(len(call), device=call.inputs[0].device).repeat_interleave(nt_samples)
         sample = torch.arange(nt_samples, device=rows.device).repeat(len(call))
-        for part in chunks(len(rows), call.rows):
+        for part in chunks(len(rows), call.gradient_rows):
             row = rows[part]
             noisy = tuple(x[row] + e[row, sample[part]] for x, e in zip(call.inputs, noise, strict=True))
             arguments = {name: _rows_of(value, row, call) for name, value in kwargs.items()}
