@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import figures, finite, gate, interrupts, report, terminal
+from . import figures, finite, gate, interrupts, report, terminal, trackers
 from .allocator import keep_freed_memory
 from .artifacts import LOG, SHARD, STATUS, RunFolder
 from .assembly import Study, assemble, model_node, recipe_node
@@ -64,6 +64,7 @@ def run(composed: Composed, resumed: RunFolder | None = None) -> "RunResult | No
             pieces.finished()
             folder.finish()
             report.page(folder.path, study.data, study.model)
+        trackers.tell(settings.tracker, folder, settings.outputs)
         terminal.show_results(folder.path, summary, study.controls, composed.overrides)
     from .results import load_run
 
