@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,6 @@ from .base import Classification, Data, Regression, Task, split_rows, splits
 from .own import require_choice
 from .scaling import Numbers, standardised
 
-KINDS = ("auto", "table", "series", "image")
 PARTS = (("train", "val", "test"), ("train", "validation", "test"))
 """Prefixes of arrays in files that bring their own splits (MedMNIST: train_images, train_labels, val_images, ...)."""
 
@@ -40,7 +40,7 @@ def npz(
     test_<inputs> and no <inputs>, these are its splits (MedMNIST: data.inputs=images data.target=labels). `size`: the
     side of a patch or the length of a segment that is one feature.
     """
-    require_choice("kind", kind, KINDS)
+    require_choice("kind", kind, ("auto", *LAYOUTS))
     arrays, name = _read(Path(path)), Path(path).name
     x, counts = _one(arrays, inputs, "inputs", name)
     y, same = _one(arrays, target, "target", name)
@@ -60,7 +60,7 @@ def npz(
         labels, mean, scale = standardised(labels, rows[0])
         task = Regression(task.names, (), mean, scale)
     tensor, mean, scale = standardised(torch.as_tensor(values), rows[0])
-    modality = layout(tuple(tensor.shape[1:]), size, mean, scale)
+    modality = layout.modality(tuple(tensor.shape[1:]), size, mean, scale)
     truth = None
     if relevant is not None:
         marked, _ = _one(arrays, relevant, "relevant", name)
@@ -113,36 +113,45 @@ def _numbers(values: np.ndarray, key: str) -> np.ndarray:
     return values.astype(np.float64 if values.dtype.kind == "f" else np.float32)
 
 
-Layout = Callable[[tuple[int, ...], int, Numbers, Numbers], Modality]
+@dataclass(frozen=True)
+class Layout:
+    """What the axes of an array mean."""
+
+    axes: int
+    """How many an example has, channels included."""
+    modality: Callable[[tuple[int, ...], int, Numbers, Numbers], Modality]
+    """From the shape of an example, the size of a feature, mean and scale."""
+    arranged: Callable[[np.ndarray], np.ndarray] = lambda values: values
+    """The values with channels first, and pixels in [0, 1]."""
 
 
-def _table(shape: tuple[int, ...], size: int, mean: Numbers, scale: Numbers) -> Modality:
-    return Tabular(shape, "table", mean=mean, scale=scale)
+def _pixels(values: np.ndarray) -> np.ndarray:
+    """Channels before height and width, and pixels of 0 to 255 in [0, 1]."""
+    if values.shape[-1] in (1, 3) and values.shape[1] not in (1, 3):
+        values = np.moveaxis(values, -1, 1)
+    return values / 255 if values.min() >= 0 and 1 < values.max() <= 255 else values
 
 
-def _series(shape: tuple[int, ...], size: int, mean: Numbers, scale: Numbers) -> Modality:
-    return Series(shape, "series", segment=size, mean=mean, scale=scale)
-
-
-def _image(shape: tuple[int, ...], size: int, mean: Numbers, scale: Numbers) -> Modality:
-    return Image(shape, "image", patch=size, mean=mean, scale=scale)
+LAYOUTS = {
+    "table": Layout(1, lambda shape, size, mean, scale: Tabular(shape, "table", mean=mean, scale=scale)),
+    "series": Layout(
+        2, lambda shape, size, mean, scale: Series(shape, "series", segment=size, mean=mean, scale=scale)
+    ),
+    "image": Layout(
+        3, lambda shape, size, mean, scale: Image(shape, "image", patch=size, mean=mean, scale=scale), _pixels
+    ),
+}
+"""By the word of the config; `auto` takes the one that has as many axes."""
 
 
 def _layout(values: np.ndarray, kind: str, key: str) -> tuple[Layout, np.ndarray]:
-    """What the axes mean, and the values with channels first (and pixels of 0 to 255 in [0, 1])."""
-    axes = values.ndim - 1
-    if kind == "image" and axes == 2:
-        values, axes = values[:, None], 3
-    if kind == "series" and axes == 1:
-        values, axes = values[:, None], 2
-    fits: dict[tuple[str, int], Layout] = {("table", 1): _table, ("series", 2): _series, ("image", 3): _image}
-    for (called, number), layout in fits.items():
-        if axes == number and kind in ("auto", called):
-            if called == "image" and values.shape[-1] in (1, 3) and values.shape[1] not in (1, 3):
-                values = np.moveaxis(values, -1, 1)
-            if called == "image" and values.max() > 1 and values.min() >= 0 and values.max() <= 255:
-                values = values / 255
-            return layout, values
+    """What the axes mean, and the values as their layout has them; a single channel may be left out of a named one."""
+    asked = LAYOUTS.get(kind)
+    if asked is not None and 1 < asked.axes == values.ndim:
+        values = values[:, None]
+    for layout in LAYOUTS.values() if asked is None else (asked,):
+        if layout.axes == values.ndim - 1:
+            return layout, layout.arranged(values)
     raise WrongInput(
         f"data.kind={kind}: {key} has shape {tuple(values.shape)}; see the axes that each kind has"
     )
