@@ -16,7 +16,7 @@ FIRST_STEPS, MOST_STEPS = 50, 1600
 
 
 Pass = Callable[[Tensor, Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...] | Tensor]]
-"""Rows and steps of a pass -> its inputs, and what their gradients are multiplied with (a number per row or tensors)."""
+"""Rows and steps of a pass -> its inputs, and what multiplies their gradients (a number per row, or tensors)."""
 
 
 def path_gradients(call: Call, count: int, at: Pass, which: Tensor | None = None) -> tuple[Tensor, ...]:
