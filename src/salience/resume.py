@@ -18,43 +18,64 @@ if TYPE_CHECKING:
 
 GRACE = 600.0
 """Seconds without a heartbeat after which a run on another machine counts as dead."""
-USAGE = "usage: python scripts/resume.py <run folder|latest> [--trust PACKAGE ...]"
+USAGE = """usage: python scripts/resume.py <folder|latest> [--trust PACKAGE ...]
+
+Goes on with what lies in a folder, from the configs that were saved there:
+  a sweep    runs what is missing or failed; completed runs are not touched
+  a search   makes the trials that are left
+  a run      continues at the piece where it stopped
+It takes no settings: another setting is another run. Only networks, methods, data and metrics of salience, torch and
+captum are built from what a folder says; --trust names a package of yours."""
 
 
-def arguments_of(arguments: Sequence[str]) -> tuple[Path, tuple[str, ...]]:
-    """The folder and the trusted packages; WrongInput where there is anything else."""
-    rest, trust = list(arguments), []
-    while "--trust" in rest:
-        at = rest.index("--trust")
-        if at + 1 == len(rest):
-            raise WrongInput(f"--trust: needs the name of a package. {USAGE}")
-        trust.append(rest[at + 1])
-        del rest[at : at + 2]
-    for word in rest:
-        if "=" in word and not Path(word).exists():
-            raise WrongInput(f"{word}: a run goes on with its own config; leave it out, or start a new run")
-        if word.startswith("-"):
-            raise WrongInput(f"{word}: no such option. {USAGE}")
-    if len(rest) != 1:
-        raise WrongInput(USAGE)
-    return Path("outputs/latest") if rest[0] == "latest" else Path(rest[0]), tuple(trust)
-
-
-def command(arguments: Sequence[str]) -> int:
+def command(typed: Sequence[str]) -> int:
     """What `scripts/resume.py` does; its exit code, as for `scripts/run.py`."""
     from .commandline import exit_code
 
-    return exit_code(lambda: _resumed(arguments))
+    if {"-h", "--help"} & set(typed):
+        print(USAGE)
+        return 0
+    return exit_code(lambda: _resume(typed))
 
 
-def _resumed(arguments: Sequence[str]) -> None:
-    folder, trust = arguments_of(arguments)
+def _resume(typed: Sequence[str]) -> None:
+    words, trust = split_trust(typed)
+    folder = chosen(words)
     if (folder / "sweep.json").is_file():
         from .sweep import resume as resume_sweep
 
-        resume_sweep(folder)
-        return
-    print(f"run folder  {resume(folder, trust).path}")
+        resume_sweep(folder, trust)
+    elif (folder / "search.json").is_file():
+        from .search import resume as resume_search
+
+        resume_search(folder, trust)
+    else:
+        print(f"run folder  {resume(folder, trust).path}")
+
+
+def split_trust(typed: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+    """What was typed without `--trust PACKAGE`, and the packages."""
+    words, trust = list(typed), []
+    while "--trust" in words[:-1]:
+        at = words.index("--trust")
+        trust.append(words[at + 1])
+        del words[at : at + 2]
+    return words, tuple(trust)
+
+
+def chosen(typed: Sequence[str]) -> Path:
+    """The folder that was typed; `latest` is the newest in outputs/. WrongInput where anything else was typed."""
+    extra = [word for word in typed if word.startswith("-") or ("=" in word and not Path(word).exists())]
+    if extra:
+        raise WrongInput(f"{extra[0]}: not accepted; what is resumed keeps its own settings")
+    if len(typed) != 1:
+        raise WrongInput("give one folder, or latest; --help says more")
+    folder = Path("outputs/latest") if typed[0] == "latest" else Path(typed[0])
+    if folder.is_file() and folder.stat().st_size < 4096:  # where links fail, it is a text
+        folder = folder.parent / folder.read_text(encoding="utf-8").strip()
+    if not folder.is_dir():
+        raise WrongInput(f"{typed[0]}: no such folder")
+    return folder.resolve()
 
 
 def resume(path: Path | str, trust: Sequence[str] = ()) -> "RunResult":

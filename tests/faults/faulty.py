@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,39 @@ def finish(process, seconds: float = 120) -> subprocess.CompletedProcess:
     """Wait for a process."""
     out, err = process.communicate(timeout=seconds)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def forked(outputs: Path, *overrides: str, fault=None, resume: Path | None = None) -> int:
+    """The same in a process forked from this one, which has everything loaded: its exit code, or minus a signal."""
+    pid = os.fork()
+    if pid == 0:
+        code = 99
+        try:
+            code = _child(outputs, overrides, fault, resume)
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def _child(outputs: Path, overrides, fault, resume: Path | None) -> int:
+    from salience.commandline import command
+    from salience.resume import command as resuming
+
+    with open(outputs.parent / "said.txt", "a", buffering=1) as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+        sys.stdout = sys.stderr = said
+        os.chdir(outputs.parent)
+        if fault is not None:
+            fault()
+        if resume is not None:
+            return resuming([str(resume), *overrides])
+        return command("salience.experiment.run", [f"outputs={outputs}", *SMALL, *overrides])
+
+
+def said(outputs: Path) -> str:
+    """What forked processes printed."""
+    return (outputs.parent / "said.txt").read_text()
 
 
 def run(outputs: Path, *overrides: str, **known) -> subprocess.CompletedProcess:
@@ -106,14 +140,47 @@ def _timeless(value):
 
 def kill_at(number: int) -> None:
     """SIGKILL this process when it has replaced `number` files."""
-    import signal
+    at_replace(number, lambda: os.kill(os.getpid(), signal.SIGKILL))
 
+
+def kill_at_file(name: str, nth: int = 0) -> None:
+    """SIGKILL this process between the writing of the `nth` file whose path holds `name` and its renaming."""
+    replace, seen = os.replace, [0]
+
+    def replaced(source, target):
+        if name in str(target):
+            if seen[0] == nth:
+                os.kill(os.getpid(), signal.SIGKILL)
+            seen[0] += 1
+        replace(source, target)
+
+    os.replace = replaced  # type: ignore[assignment]
+
+
+def signal_at_stage(name: str, number: int, times: int = 1) -> None:
+    """Send this process a signal when a stage begins and has advanced once."""
+    from salience import artifacts
+
+    set_status, sent = artifacts.RunFolder.set_status, [0]
+
+    def status(self, state, stage=None, error=None):
+        set_status(self, state, stage, error)
+        if state == "running" and stage == name and not sent[0]:
+            sent[0] = 1
+            for _ in range(times):
+                os.kill(os.getpid(), number)
+
+    artifacts.RunFolder.set_status = status  # type: ignore[method-assign]
+
+
+def at_replace(number: int, act) -> None:
+    """Call `act` before the file with this number is given its name."""
     replace, done = os.replace, [0]
 
     def replaced(source, target):
         if done[0] == number:
-            os.kill(os.getpid(), signal.SIGKILL)
+            act()
         done[0] += 1
         replace(source, target)
 
-    os.replace = replaced
+    os.replace = replaced  # type: ignore[assignment]
