@@ -1,12 +1,15 @@
 """How two ways of doing the same thing compare: interleaved pairs, one thread, CPU time, the median of the ratios.
 
-Shared machines drift; a ratio of two runs that follow each other drifts little. Every comparison is one JSON file.
+Shared machines drift; a ratio of two runs that follow each other drifts little. The peer runs in a process of its own,
+with the allocator as a plain script has it; ours runs as a run of ours does.
 """
 
-import json
+import multiprocessing
 import platform
 import time
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -52,29 +55,68 @@ def cpu(function: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
-def pairs(
-    what: str,
-    ours: Callable[[], Any],
-    peer: Callable[[], Any],
-    count: int = 5,
-    difference: Callable[[Any, Any], float] | None = None,
-    limit_ms: float | None = None,
+class Peer:
+    """The other side, in its own process: asked for a workload by name, it answers with CPU seconds and result."""
+
+    def __init__(self, connection: Any):
+        self.connection = connection
+
+    def __call__(self, name: str) -> tuple[float, Any]:
+        self.connection.send(name)
+        return self.connection.recv()
+
+
+@contextmanager
+def peer(workloads: Callable[[], dict[str, Callable[[], Any]]]) -> Iterator[Peer]:
+    """Start the peer; `workloads` is a function of a module that gives its calls by name."""
+    ours, theirs = multiprocessing.get_context("spawn").Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve, args=(theirs, workloads), daemon=True
+    )
+    process.start()
+    try:
+        yield Peer(ours)
+    finally:
+        ours.send(None)
+        process.join()
+
+
+def _serve(connection: Any, workloads: Callable[[], dict[str, Callable[[], Any]]]) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    calls = workloads()
+    while (name := connection.recv()) is not None:
+        seconds, result = cpu(calls[name])
+        connection.send((seconds, result.detach().numpy() if hasattr(result, "detach") else result))
+
+
+def compare(
+    name: str, ours: Callable[[], Any], other: Peer, count: int, same: bool, limit_ms: float | None = None
 ) -> Comparison:
-    """Time both in turn, `count` times after one warm-up each."""
-    mine, theirs = ours(), peer()
-    gap = None if difference is None else difference(mine, theirs)
-    times = [(cpu(ours)[0], cpu(peer)[0]) for _ in range(count)]
+    """Time both in turn, `count` times after one warm-up each; `same`: whether the results should agree."""
+    mine, (_, theirs) = ours(), other(name)
+    times = [(cpu(ours)[0], other(name)[0]) for _ in range(count)]
     ratios = sorted(b / max(a, 1e-9) for a, b in times)
     return Comparison(
-        what,
+        name,
         1e3 * median(a for a, _ in times),
         1e3 * median(b for _, b in times),
         median(ratios),
         ratios[0],
         ratios[-1],
-        gap,
+        gap(mine, theirs) if same else None,
         limit_ms,
     )
+
+
+def gap(a: Any, b: Any) -> float:
+    """Largest difference as a share of the largest value."""
+    import numpy as np
+
+    a, b = (np.asarray(v.detach() if hasattr(v, "detach") else v) for v in (a, b))
+    return float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-12))
 
 
 def save(name: str, rows: list[Comparison]) -> Path:
@@ -91,13 +133,3 @@ def save(name: str, rows: list[Comparison]) -> Path:
     folder = Path("outputs/benchmarks")
     folder.mkdir(parents=True, exist_ok=True)
     return write_json(folder / f"{name}.json", {"place": place, "rows": [asdict(r) for r in rows]})
-
-
-def show(rows: list[Comparison]) -> None:
-    """Print the table."""
-    print(HEADER)
-    for row in rows:
-        print(row.line, flush=True)
-
-
-__all__ = ["Comparison", "HEADER", "cpu", "json", "pairs", "save", "show"]

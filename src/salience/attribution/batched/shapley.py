@@ -11,6 +11,8 @@ from torch import Tensor
 from ..planner import Call
 from .coalitions import Game, ranks, uniform_draws
 
+MASKS = 1 << 24
+"""Elements of coalitions that are laid out at a time."""
 MOST_PLAYERS = 16
 """Above this, exact values need more than 65,536 coalitions a row."""
 
@@ -127,9 +129,11 @@ class ShapleyValueSampling(captum.attr.ShapleyValueSampling):
         full, empty = game.call.all_scores(), game.call.baseline_scores()
         totals = full.new_zeros(len(full), game.num_features)
         steps = torch.arange(1, game.num_features, device=full.device)
-        for order in positions.unbind(1):
-            shown = order[:, None, :] < steps[:, None]
-            inner = game.values(shown) if game.num_features > 1 else full.new_zeros(len(full), 0)
-            path = torch.cat([empty[:, None], inner, full[:, None]], 1)
-            totals += path.diff(dim=1).gather(1, order)
+        together = max(1, MASKS // max(1, len(full) * game.num_features * len(steps)))
+        for orders in positions.split(together, 1):
+            shown = (orders[:, :, None] < steps[:, None]).flatten(1, 2)
+            inner = game.values(shown).reshape(len(full), orders.shape[1], len(steps))
+            ends = (v[:, None, None].expand(-1, orders.shape[1], 1) for v in (empty, full))
+            path = torch.cat([next(ends), inner, next(ends)], 2)
+            totals += path.diff(dim=2).gather(2, orders).sum(1)
         return totals / positions.shape[1]
