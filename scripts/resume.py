@@ -2,7 +2,7 @@
 
 import sys
 
-from salience.resuming import command
+from salience.resume import command
 
 if __name__ == "__main__":
     sys.exit(command(sys.argv[1:]))

@@ -49,13 +49,15 @@ def metric(steps=10):
 def job(composed):
     """Write down what a run is given; `only` says how it goes."""
     folder = composed.folder or Path(str(composed.config.outputs)) / "single"
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     known = {"overrides": list(composed.overrides), "choices": composed.choices, "pid": os.getpid()}
     known |= {"modules": sorted(sys.modules), "threads": os.environ.get("OMP_NUM_THREADS")}
     (folder / "known.json").write_text(json.dumps(known))
     print("the job prints")
     ENDS.get(str(composed.config.only), lambda: None)()
     (folder / "done").touch()
+    (folder / "manifest.json").write_text("{}")
+    (folder / "status.json").write_text('{"state": "completed"}')
     return SimpleNamespace(path=folder)
 
 
@@ -99,7 +101,29 @@ def meets():
         time.sleep(0.05)
 
 
+def once():
+    """Crashes until the test has opened the gate."""
+    if not Path(os.environ["STARTED"]).exists():
+        os._exit(9)
+
+
+def second():
+    """Fails the first time."""
+    gate = Path(os.environ["STARTED"])
+    if not gate.exists():
+        gate.touch()
+        raise RuntimeError("not yet")
+
+
+def sleeps_once():
+    if not Path(os.environ["STARTED"]).exists():
+        sleeps()
+
+
 ENDS = {
+    "once": once,
+    "second": second,
+    "sleeps_once": sleeps_once,
     "meets": meets,
     "wrong": wrong,
     "fails": fails,

@@ -1,36 +1,52 @@
 """Many runs: every one is composed and checked before the first starts, then each runs in a process of its own."""
 
 import json
-import re
-import secrets
-import sys
+import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import files
+import yaml
+
 from .config import Composed, Composer, composed
 from .errors import SomeFailed, WrongInput
+from .jobs import Jobs, Row
 from .mistakes import without_methods
 from .overrides import as_typed, method_of
+from .resume import outputs_of, user_of
+from .scheduling import Settings, Sweep
+from .sweep_screen import counted, screen, show
 from .targets import locate, nodes, plain, signatures
-from .workers import Report, Workers
+from .trust import allowed
+from .workers import Workers
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-SECRET = re.compile(r"token|secret|passw|credential|api_?key", re.IGNORECASE)
+HEAVY = (
+    "captum.attr",
+    "sklearn.datasets",
+    "sklearn.model_selection",
+    "safetensors.torch",
+    "jinja2",
+    "rich.table",
+)
+"""Modules that every run imports, so that they are loaded once for all of them."""
+MANY, GUESS = 200, 10.0
+"""Runs that start without a word, and the guess of what one takes, in seconds, for saying how long more will take."""
 
 
 # -- before anything runs ----------------------------------------------------------------------------------------------
 
 
-def planned(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
+def planned(
+    composer: Composer, overrides: Sequence[str], settings: Settings | None = None
+) -> list[list[str]]:
     """The overrides of every run of a sweep, each composed and checked; WrongInput names the mistakes of all runs.
 
-    Settings of a method are dropped from the runs without that method, where some run has it.
+    Settings of a method are dropped from the runs without that method, where some run has it. More than 200 runs need
+    a word, which is asked for before they are composed.
     """
     parsed, lines = composer.judged(overrides, several_jobs=True)
     wanted = composer.expanded([override.input_line for override in parsed])
@@ -47,10 +63,23 @@ def planned(composer: Composer, overrides: Sequence[str]) -> list[list[str]]:
         if kept not in jobs:
             jobs.append(kept)
     nowhere = [dropped[o] for o in dropped if o not in used]  # a method that no run has: wrong in every run
-    lines += composer.mistakes([*nowhere[:1], *jobs])
+    refused = None if settings is None else too_many(len(jobs), settings)
+    lines += composer.mistakes([*nowhere[:1], *(jobs[:1] if refused else jobs)])
+    lines += [refused] if refused and not lines else []
     if lines:
         raise WrongInput("\n".join(dict.fromkeys(lines)))
     return jobs
+
+
+def too_many(runs: int, settings: Settings) -> str | None:
+    """What to say where so many runs need a word and there is none."""
+    if runs <= MANY or settings.yes:
+        return None
+    hours, minutes = divmod(round(runs * GUESS / settings.n_jobs / 60), 60)
+    return (
+        f"{runs} runs: about {f'{hours} h ' if hours else ''}{minutes} min, {settings.n_jobs} at a time, guessing "
+        f"{GUESS:.0f} s a run; to start them add hydra.launcher.yes=true"
+    )
 
 
 def signature_mistakes(configs: list[str]) -> list[str]:
@@ -64,150 +93,105 @@ def signature_mistakes(configs: list[str]) -> list[str]:
     return list(dict.fromkeys(lines))
 
 
-def modules_of(job: str, configs: Iterable["DictConfig"], more: Iterable[str]) -> list[str]:
-    """What the runs will import: the modules of the job and of every `_target_`."""
+def modules_of(job: str, configs: Iterable["DictConfig"], more: Iterable[str] | None) -> list[str]:
+    """What the runs will import: the modules of the job and of every `_target_`, and `more` (None: HEAVY)."""
     names = [job, *(node["_target_"] for config in configs for _, node in nodes(plain(config)))]
-    return list(dict.fromkeys([*(name.rpartition(".")[0] for name in names), *more]))
+    return list(
+        dict.fromkeys([*(name.rpartition(".")[0] for name in names), *(HEAVY if more is None else more)])
+    )
 
 
 # -- the runs ----------------------------------------------------------------------------------------------------------
 
 
-def work(job: str, config: str, overrides: list[str], choices: str, folder: str) -> str:
+def work(job: str, config: str, overrides: str, choices: str, folder: str, cwd: str) -> str:
     """One run, in a worker: its config is text, its folder is given. Returns the folder."""
-    from omegaconf import OmegaConf
-
-    node: Any = OmegaConf.create(config)
-    result = locate(job)(Composed(node, tuple(overrides), json.loads(choices), Path(folder)))
+    os.chdir(cwd)
+    result = locate(job)(
+        Composed(read(config), tuple(json.loads(overrides)), json.loads(choices), Path(folder))
+    )
     return str(getattr(result, "path", folder))
 
 
-@dataclass
-class Row:
-    """One run of a sweep, as `sweep.json` keeps it. `state`: queued, running, completed, failed, interrupted."""
+def run_all(jobs: Jobs, preload: Sequence[str], dry: bool = False) -> None:
+    """Run what is queued, on the engine that the sweep's settings name, and show how it goes."""
+    from .engines import engine
 
-    number: int
-    overrides: list[str]
-    changed: list[str]
-    folder: str
-    state: str = "queued"
-    cause: str = ""
-    seconds: float | None = None
-
-
-class Sweep:
-    """The folder of a sweep: a row and a folder per run, and `sweep.json`, which always says how far it is."""
-
-    def __init__(self, runs: Sequence[Composed], job: str, workers: Workers):
-        self.runs, self.job, self.workers = runs, job, workers
-        self.folder, self.started = _new_folder(runs[0]), [0.0] * len(runs)
-        common = set.intersection(*(set(run.overrides) for run in runs)) if len(runs) > 1 else set()
-        width = len(str(len(runs) - 1))
-        self.rows = []
-        for number, run in enumerate(runs):
-            changed = [override for override in run.overrides if override not in common]
-            name = files.slug(",".join(c for c in changed if not SECRET.search(c.partition("=")[0])))
-            self.rows.append(Row(number, list(run.overrides), changed, f"{number:0{width}}-{name}"))
-
-    def run(self) -> list[Report]:
-        """Run them all; what happens to one is a row of its own."""
-        from omegaconf import OmegaConf
-
-        self.save("running")
-        jobs = []
-        for run, row in zip(self.runs, self.rows, strict=True):
-            at = self.folder / row.folder
-            text = OmegaConf.to_yaml(run.config)
-            printed = None if run.config.get("dry") else self.folder / f"{row.folder}.txt"
-            jobs.append(((self.job, text, row.overrides, json.dumps(run.choices), str(at)), printed))
+    settings = Settings(**jobs.settings)
+    with jobs.alone():
+        chosen = engine(settings, list(preload), jobs.path.absolute())
         try:
-            reports = self.workers.run(work, jobs, self._start, self._end)
-        except BaseException:
-            self.save("interrupted")
+            with screen(jobs, settings.n_jobs, dry) as watcher:
+                Sweep(jobs, chosen, settings, watcher).run(work, dry)
+        except KeyboardInterrupt:
+            print(f"{counted(jobs.rows)}; to run what is left: {resuming(jobs)}", flush=True)
             raise
-        self.save("failed" if self.failed else "completed")
-        self.show()
-        return reports
+    show(jobs)
 
-    @property
-    def failed(self) -> list[Row]:
-        """The rows of runs that did not complete."""
-        return [row for row in self.rows if row.state != "completed"]
 
-    def save(self, state: str) -> None:
-        """Write `sweep.json`."""
-        content = {"schema_version": 1, "state": state, "jobs": [asdict(row) for row in self.rows]}
-        files.write_json(self.folder / "sweep.json", content)
+def resuming(jobs: Jobs) -> str:
+    """The command that runs what is missing."""
+    return f"python scripts/resume.py {jobs.path}"
 
-    def _start(self, number: int) -> None:
-        self.started[number], self.rows[number].state = time.monotonic(), "running"
-        self.save("running")
 
-    def _end(self, number: int, report: Report) -> None:
-        row = self.rows[number]
-        row.state, row.cause = report.state, report.cause
-        row.seconds = round(time.monotonic() - self.started[number], 2)
-        self._log(row)
-        self.save("running")
-        if report.missing and not any(other.seconds for other in self.rows if other is not row):
-            print(
-                f"warning: not loaded ahead, so every run loads it again: {', '.join(report.missing)}",
-                flush=True,
-            )
-        what = " ".join(row.changed) or "run"
-        print(
-            f"[{number + 1}/{len(self.rows)}] {what}: {row.state} in {row.seconds:.1f} s {row.cause}".rstrip(),
-            flush=True,
+def outcome(jobs: Jobs) -> None:
+    """Raise SomeFailed with one line unless every run completed."""
+    failed, left = len(jobs.failed), len(jobs.left)
+    if failed or left:
+        more = f", {left} not started" if left else ""
+        raise SomeFailed(
+            f"{failed} of {len(jobs.rows)} runs failed{more}; to run them again: {resuming(jobs)}"
         )
 
-    def _log(self, row: Row) -> None:
-        """Keep what a run printed only where it failed, and say in its own folder that it died."""
-        printed, folder = self.folder / f"{row.folder}.txt", self.folder / row.folder
-        if row.state == "completed":
-            printed.unlink(missing_ok=True)
-            return
-        folder.mkdir(exist_ok=True)
-        said = printed.read_text(encoding="utf-8", errors="replace") if printed.is_file() else ""
-        files.append(folder / "run.log", f"{row.state}: {row.cause}\n{said}")
-        printed.unlink(missing_ok=True)
-        _close_status(folder / "status.json", row)
 
-    def show(self) -> None:
-        """Print the table of runs."""
-        from rich.console import Console
-        from rich.markup import escape
-        from rich.table import Table
+def resume(folder: Path | str, trust: Sequence[str] = ()) -> None:
+    """Run what a sweep has not completed, from its own saved configs; completed runs are not touched.
 
-        table = Table(title=str(self.folder), title_justify="left", box=None)
-        for name in ("run", "changed", "state", "cause", "folder"):
-            table.add_column(name, overflow="fold")
-        for row in self.rows:
-            cells = (str(row.number), " ".join(row.changed), row.state, row.cause, row.folder)
-            table.add_row(*map(escape, cells))
-        Console(width=None if sys.stdout.isatty() else 160).print(table)
-
-
-def _new_folder(run: Composed) -> Path:
-    outputs = Path(str(run.config.get("outputs", "outputs")))
-    try:
-        folder = files.make_new_folder(
-            outputs / time.strftime("%Y-%m-%d"),
-            lambda: f"{time.strftime('%H-%M-%S')}-sweep-{secrets.token_hex(3)}",
-        )
-        files.point_to(outputs / "latest", folder)
-    except OSError as error:
-        raise WrongInput(f"outputs={outputs}: cannot be written to ({error.strerror})") from None
-    return folder
+    An attempt gets a folder of its own beside the earlier one. Raises WrongInput where the folder holds no sweep, where
+    one of its runs is still running, or where it names code of neither salience, torch, captum nor a package of
+    `trust`; SomeFailed where runs fail again.
+    """
+    jobs = Jobs.open(Path(folder).resolve())
+    _check_trusted(jobs, trust)
+    if jobs.cwd is not None and jobs.cwd.is_dir():
+        os.chdir(jobs.cwd)
+        jobs.path = Path(os.path.relpath(jobs.path)) if jobs.path.is_relative_to(jobs.cwd) else jobs.path
+    outputs = outputs_of(jobs.path / "run")
+    for row in jobs.rows:
+        status, given = jobs.status(row), jobs.given[row.number]
+        if jobs.done(row):
+            row.state, row.cause = "completed", ""
+            continue
+        if holder := user_of(status):
+            raise WrongInput(f"{jobs.folder(row)}: in use by {holder}")
+        row.state = "queued" if given.whole else "failed"
+        row.cause = "" if given.whole else "its config held a secret, which is not kept on disk"
+        jobs.given[row.number] = given.below(outputs)
+    print(f"{jobs.path}: {counted(jobs.rows)}", flush=True)
+    configs = [read(jobs.given[row.number].config) for row in jobs.left]
+    run_all(jobs, modules_of(jobs.job, configs, Settings(**jobs.settings).preload))
+    outcome(jobs)
 
 
-def _close_status(path: Path, row: Row) -> None:
-    """A run that died could not write its own end."""
-    try:
-        status = files.read_json(path)
-    except (OSError, ValueError):
-        status = {"schema_version": 1}
-    if status.get("state") not in ("completed", "failed", "interrupted"):
-        files.write_json(path, {**status, "state": row.state, "error": row.cause})
+def _check_trusted(jobs: Jobs, trust: Sequence[str]) -> None:
+    """A sweep's folder may come from a stranger: nothing is imported that a run folder may not name."""
+    if jobs.job != "salience.experiment.run" and jobs.job.split(".")[0] not in trust:
+        raise WrongInput(f"{jobs.path}: names {jobs.job[:80]}, which is not ours; --trust PACKAGE allows it")
+    named = {node["_target_"] for given in jobs.given for _, node in nodes(yaml.safe_load(given.config))}
+    for name in sorted(str(name) for name in named):
+        if name.split(".")[0] not in trust:
+            allowed(name, trust, whole=True)
+    if (preload := jobs.settings.get("preload")) is not None:
+        known = {name.split(".")[0] for name in HEAVY} | {"salience", "torch", *trust}
+        jobs.settings["preload"] = [name for name in preload if name.split(".")[0] in known]
+
+
+def read(text: str) -> "DictConfig":
+    """A config from its text."""
+    from omegaconf import OmegaConf
+
+    node: Any = OmegaConf.create(text)
+    return node
 
 
 # -- what the plugins of Hydra do --------------------------------------------------------------------------------------
@@ -220,33 +204,122 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
         sweeper.config.hydra.job.config_name,
         list(sweeper.config.hydra.overrides.hydra),
     )
-    jobs = planned(composer, [*(f"{key}={value}" for key, value in sweeper.params.items()), *arguments])
-    results = list(sweeper.launcher.launch(jobs, initial_job_idx=0))
-    failed = sum(result.status.name != "COMPLETED" for result in results)
-    if failed:
-        raise SomeFailed(f"{failed} of {len(results)} runs failed")
-    return results
+    typed = [*(f"{key}={value}" for key, value in sweeper.params.items()), *arguments]
+    ours = hasattr(sweeper.launcher, "settings")
+    settings = Settings(**settings_of(sweeper.launcher)) if ours else None
+    jobs = planned(composer, typed, settings)
+    if settings is None:
+        return launch_elsewhere(sweeper.launcher, sweeper.config, jobs)
+    return list(sweeper.launcher.launch(jobs, initial_job_idx=0))
 
 
 def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
     """What our launcher does: check the signatures in a worker, then run each job in a worker of its own."""
-    from hydra.core.utils import JobReturn, JobStatus
+    settings = settings_of(launcher)
+    job = launcher.task_function.job
+    runs = _checked(
+        launcher.hydra_context.config_loader, launcher.config, job, job_overrides, settings["preload"]
+    )
+    jobs = Jobs.create(runs, job, settings)
+    modules = modules_of(job, [run.config for run in runs], settings["preload"])
+    run_all(jobs, modules, dry=bool(runs[0].config.get("dry")))
+    outcome(jobs)
+    return _results(jobs)
 
+
+def settings_of(launcher: Any) -> dict[str, Any]:
+    """What our launcher was told, as plain values."""
+    from omegaconf import OmegaConf
+
+    given = launcher.settings.items()
+    return {key: plain(value) if OmegaConf.is_config(value) else value for key, value in given}
+
+
+def _checked(
+    loader: Any, config: Any, job: str, job_overrides: Sequence[Sequence[str]], preload: Sequence[str] | None
+) -> list[Composed]:
+    """Every run composed, its arguments compared with the signatures in a process of its own."""
     runs, configs = [], []
     for overrides in job_overrides:
-        full = launcher.hydra_context.config_loader.load_sweep_config(launcher.config, list(overrides))
+        full = loader.load_sweep_config(config, list(overrides))
         runs.append(composed(full, [as_typed(override) for override in overrides]))
         configs.append(json.dumps(plain(runs[-1].config)))
-    job = launcher.task_function.job
-    workers = Workers(launcher.n_jobs, modules_of(job, [run.config for run in runs], launcher.preload))
+    workers = Workers(1, modules_of(job, [run.config for run in runs], preload))
     judged = workers.run(signature_mistakes, [((list(dict.fromkeys(configs)),), None)])[0]
     if judged.state != "completed" or judged.value:
         raise WrongInput("\n".join(judged.value or [judged.cause]))
-    results = []
-    for run, report in zip(runs, Sweep(runs, job, workers).run(), strict=True):
-        result = JobReturn(overrides=run.overrides, status=JobStatus.COMPLETED)
-        if report.state != "completed":
-            result.status = JobStatus.FAILED
-        result.return_value = report.value if report.state == "completed" else SomeFailed(report.cause)
-        results.append(result)
-    return results
+    return runs
+
+
+def _results(jobs: Jobs) -> list[Any]:
+    """The rows as Hydra's results."""
+    from hydra.core.utils import JobReturn, JobStatus
+
+    return [
+        JobReturn(overrides=row.overrides, status=JobStatus.COMPLETED, _return_value=str(jobs.folder(row)))
+        for row in jobs.rows
+    ]
+
+
+# -- launchers of other packages ---------------------------------------------------------------------------------------
+
+
+def launch_elsewhere(launcher: Any, config: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
+    """Let a launcher of Hydra or of another package (hydra/launcher=submitit_slurm) run the jobs in our folders.
+
+    It isolates as well as it does; `status.json` of each run decides what failed, not what it raises. Such a sweep is
+    resumed on this machine.
+    """
+    job = launcher.task_function.job
+    runs = _checked(launcher.hydra_context.config_loader, config, job, job_overrides, [])
+    jobs = Jobs.create(runs, job, {})
+    typed = {tuple(given.overrides): row for given, row in zip(jobs.given, jobs.rows, strict=True)}
+    given = []
+    for overrides, run in zip(job_overrides, runs, strict=True):
+        if row := typed.pop(run.overrides, None):
+            row.state = "running"
+            jobs.renew(row)
+            given.append(
+                [
+                    *overrides,
+                    f"hydra.sweep.dir='{jobs.path.absolute()}'",
+                    f"hydra.sweep.subdir='{row.folder}'",
+                ]
+            )
+    jobs.save("running")
+    cause = ""
+    try:
+        _sent_to(launcher, config, jobs.path).launch(given, initial_job_idx=0)
+    except (
+        Exception
+    ) as error:  # of one job only, where its launcher gives up: the others may still be running
+        cause = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+    finally:
+        for row in jobs.rows:
+            _settle(jobs, row, cause)
+        jobs.save("failed" if jobs.failed else "completed")
+    show(jobs)
+    outcome(jobs)
+    return _results(jobs)
+
+
+def _sent_to(launcher: Any, config: Any, folder: Path) -> Any:
+    """The launcher made anew, with our folder as that of the sweep: where it keeps its own files depends on that."""
+    from hydra.core.plugins import Plugins
+    from omegaconf import open_dict, read_write
+
+    with read_write(config), open_dict(config):
+        config.hydra.sweep.dir = str(folder.absolute())
+    known = {"hydra_context": launcher.hydra_context, "task_function": launcher.task_function}
+    return Plugins.instance().instantiate_launcher(**known, config=config)
+
+
+def _settle(jobs: Jobs, row: Row, cause: str) -> None:
+    """State and cause of a run from what it left; one that is still running here is waited for."""
+    while user_of(said := jobs.status(row)):
+        time.sleep(0.2)
+    row.state, row.cause = str(said.get("state", "failed")), str(said.get("error") or "")
+    if not jobs.done(row):
+        row.state = "interrupted" if row.state == "interrupted" else "failed"
+        row.cause = row.cause or cause or "it left no sign of its end"
+        jobs.close(row)

@@ -1,7 +1,6 @@
 """`hydra/launcher=salience`: each run in a process of its own, so that one that fails or crashes is one row."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
@@ -10,23 +9,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-HEAVY = (
-    "captum.attr",
-    "sklearn.datasets",
-    "sklearn.model_selection",
-    "safetensors.torch",
-    "jinja2",
-    "rich.table",
-)
-
-
-@dataclass
-class SalienceLauncherConf:
-    _target_: str = "hydra_plugins.salience.launcher.SalienceLauncher"
-    n_jobs: int = 1  # runs at a time
-    preload: list[str] = field(default_factory=lambda: list(HEAVY))
-    # modules that are loaded once, for all runs
-
+from hydra_plugins.salience._config import SalienceLauncherConf
 
 ConfigStore.instance().store(
     group="hydra/launcher", name="salience", node=SalienceLauncherConf, provider="salience"
@@ -34,11 +17,10 @@ ConfigStore.instance().store(
 
 
 class SalienceLauncher(Launcher):
-    """Runs on this machine, `n_jobs` at a time."""
+    """Runs on this machine `n_jobs` at a time, or through Ray or Slurm; salience._config says what it may be told."""
 
-    def __init__(self, n_jobs: int, preload: Sequence[str]):
-        self.n_jobs = n_jobs
-        self.preload = list(preload)
+    def __init__(self, **settings: Any):
+        self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config

@@ -1,17 +1,11 @@
 """`hydra/sweeper=salience`: Hydra's own, but every run is checked before the first starts."""
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 
-
-@dataclass
-class SalienceSweeperConf:
-    _target_: str = "hydra_plugins.salience.sweeper.SalienceSweeper"
-    params: dict[str, str] = field(default_factory=dict)  # values to sweep, for a study's own file
-
+from hydra_plugins.salience._config import SalienceSweeperConf
 
 ConfigStore.instance().store(
     group="hydra/sweeper", name="salience", node=SalienceSweeperConf, provider="salience"
