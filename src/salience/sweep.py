@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ import yaml
 
 from .config import Composed, Composer, composed
 from .errors import SomeFailed, WrongInput
-from .jobs import Jobs, Row
+from .jobs import Jobs
 from .mistakes import without_methods
 from .overrides import as_typed, method_of
 from .resume import outputs_of, user_of
@@ -209,6 +208,8 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
     settings = Settings(**settings_of(sweeper.launcher)) if ours else None
     jobs = planned(composer, typed, settings)
     if settings is None:
+        from .elsewhere import launch_elsewhere
+
         return launch_elsewhere(sweeper.launcher, sweeper.config, jobs)
     return list(sweeper.launcher.launch(jobs, initial_job_idx=0))
 
@@ -217,14 +218,14 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
     """What our launcher does: check the signatures in a worker, then run each job in a worker of its own."""
     settings = settings_of(launcher)
     job = launcher.task_function.job
-    runs = _checked(
+    runs = checked(
         launcher.hydra_context.config_loader, launcher.config, job, job_overrides, settings["preload"]
     )
     jobs = Jobs.create(runs, job, settings)
     modules = modules_of(job, [run.config for run in runs], settings["preload"])
     run_all(jobs, modules, dry=bool(runs[0].config.get("dry")))
     outcome(jobs)
-    return _results(jobs)
+    return results(jobs)
 
 
 def settings_of(launcher: Any) -> dict[str, Any]:
@@ -235,7 +236,7 @@ def settings_of(launcher: Any) -> dict[str, Any]:
     return {key: plain(value) if OmegaConf.is_config(value) else value for key, value in given}
 
 
-def _checked(
+def checked(
     loader: Any, config: Any, job: str, job_overrides: Sequence[Sequence[str]], preload: Sequence[str] | None
 ) -> list[Composed]:
     """Every run composed, its arguments compared with the signatures in a process of its own."""
@@ -251,7 +252,7 @@ def _checked(
     return runs
 
 
-def _results(jobs: Jobs) -> list[Any]:
+def results(jobs: Jobs) -> list[Any]:
     """The rows as Hydra's results."""
     from hydra.core.utils import JobReturn, JobStatus
 
@@ -259,67 +260,3 @@ def _results(jobs: Jobs) -> list[Any]:
         JobReturn(overrides=row.overrides, status=JobStatus.COMPLETED, _return_value=str(jobs.folder(row)))
         for row in jobs.rows
     ]
-
-
-# -- launchers of other packages ---------------------------------------------------------------------------------------
-
-
-def launch_elsewhere(launcher: Any, config: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
-    """Let a launcher of Hydra or of another package (hydra/launcher=submitit_slurm) run the jobs in our folders.
-
-    It isolates as well as it does; `status.json` of each run decides what failed, not what it raises. Such a sweep is
-    resumed on this machine.
-    """
-    job = launcher.task_function.job
-    runs = _checked(launcher.hydra_context.config_loader, config, job, job_overrides, [])
-    jobs = Jobs.create(runs, job, {})
-    typed = {tuple(given.overrides): row for given, row in zip(jobs.given, jobs.rows, strict=True)}
-    given = []
-    for overrides, run in zip(job_overrides, runs, strict=True):
-        if row := typed.pop(run.overrides, None):
-            row.state = "running"
-            jobs.renew(row)
-            given.append(
-                [
-                    *overrides,
-                    f"hydra.sweep.dir='{jobs.path.absolute()}'",
-                    f"hydra.sweep.subdir='{row.folder}'",
-                ]
-            )
-    jobs.save("running")
-    cause = ""
-    try:
-        _sent_to(launcher, config, jobs.path).launch(given, initial_job_idx=0)
-    except (
-        Exception
-    ) as error:  # of one job only, where its launcher gives up: the others may still be running
-        cause = f"{type(error).__name__}: {error}".splitlines()[0][:300]
-    finally:
-        for row in jobs.rows:
-            _settle(jobs, row, cause)
-        jobs.save("failed" if jobs.failed else "completed")
-    show(jobs)
-    outcome(jobs)
-    return _results(jobs)
-
-
-def _sent_to(launcher: Any, config: Any, folder: Path) -> Any:
-    """The launcher made anew, with our folder as that of the sweep: where it keeps its own files depends on that."""
-    from hydra.core.plugins import Plugins
-    from omegaconf import open_dict, read_write
-
-    with read_write(config), open_dict(config):
-        config.hydra.sweep.dir = str(folder.absolute())
-    known = {"hydra_context": launcher.hydra_context, "task_function": launcher.task_function}
-    return Plugins.instance().instantiate_launcher(**known, config=config)
-
-
-def _settle(jobs: Jobs, row: Row, cause: str) -> None:
-    """State and cause of a run from what it left; one that is still running here is waited for."""
-    while user_of(said := jobs.status(row)):
-        time.sleep(0.2)
-    row.state, row.cause = str(said.get("state", "failed")), str(said.get("error") or "")
-    if not jobs.done(row):
-        row.state = "interrupted" if row.state == "interrupted" else "failed"
-        row.cause = row.cause or cause or "it left no sign of its end"
-        jobs.close(row)
