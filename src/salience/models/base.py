@@ -108,11 +108,11 @@ class Network(nn.Module):
     def flattened(self, tensors: tuple[Tensor, ...]) -> Tensor:
         """What `forward` was given as one row of numbers per example, padded positions 0 [batch, elements]."""
         embedded, padding = self.split(tensors)
-        shown = (
-            x if p is None else x.masked_fill(p[..., None], 0.0)
+        shown = [
+            (x if p is None else x.masked_fill(p[..., None], 0.0)).flatten(1)
             for x, p in zip(embedded, padding, strict=True)
-        )
-        return torch.cat([x.flatten(1) for x in shown], 1)
+        ]
+        return shown[0] if len(shown) == 1 else torch.cat(shown, 1)  # a copy of a single one would be wasted
 
 
 def embedding_table(ids: int, width: int, padding_id: int | None) -> nn.Embedding:
