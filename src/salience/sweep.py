@@ -172,14 +172,18 @@ def resume(folder: Path | str, trust: Sequence[str] = ()) -> None:
     outcome(jobs)
 
 
+def check_names(configs: Iterable[dict[str, Any]], trust: Sequence[str]) -> None:
+    """WrongInput where a config names what a run folder may not, unless it is of a package of `trust`."""
+    for name in sorted({str(node["_target_"]) for config in configs for _, node in nodes(config)}):
+        if name.split(".")[0] not in trust:
+            allowed(name, trust, whole=True)
+
+
 def _check_trusted(jobs: Jobs, trust: Sequence[str]) -> None:
     """A sweep's folder may come from a stranger: nothing is imported that a run folder may not name."""
     if jobs.job != "salience.experiment.run" and jobs.job.split(".")[0] not in trust:
         raise WrongInput(f"{jobs.path}: names {jobs.job[:80]}, which is not ours; --trust PACKAGE allows it")
-    named = {node["_target_"] for given in jobs.given for _, node in nodes(yaml.safe_load(given.config))}
-    for name in sorted(str(name) for name in named):
-        if name.split(".")[0] not in trust:
-            allowed(name, trust, whole=True)
+    check_names([yaml.safe_load(given.config) for given in jobs.given], trust)
     if (preload := jobs.settings.get("preload")) is not None:
         known = {name.split(".")[0] for name in HEAVY} | {"salience", "torch", *trust}
         jobs.settings["preload"] = [name for name in preload if name.split(".")[0] in known]
