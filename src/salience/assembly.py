@@ -16,7 +16,7 @@ from .attribution.guards import Refused
 from .attribution.inner import explainer_of
 from .attribution.preflight import Plan, preflight
 from .config import build, options, shipped
-from .data.base import Data, Examples
+from .data.base import Data, Examples, Task
 from .errors import WrongInput, listed
 from .finite import check_data, check_outputs
 from .metrics.base import Metric, Reference
@@ -214,6 +214,7 @@ def fresh_network(settings: Run, data: Data, device: torch.device) -> nn.Module:
     """The network before training, with the weights that the config names."""
     node = model_node(settings.model)[1]
     known: dict[str, Any] = {"modalities": data.modalities, "num_outputs": data.task.num_outputs}
+    known["downloads"] = Path(settings.outputs) / "downloads"  # where a pretrained network is kept
     model = initialised(partial(build, node, **known), settings.seed)
     if settings.model.get("weights"):
         load_weights(model, settings.model["weights"])
@@ -250,7 +251,12 @@ def recipe_node(settings: Run) -> dict[str, Any]:
 
 def link(data: Data, output: str) -> Any:
     """What turns the network's outputs into the space that is explained; None for logits."""
-    return None if output == "logit" else partial(data.task.explained, space=output)
+    return link_of(data.task, output)
+
+
+def link_of(task: Task, output: str) -> Any:
+    """The same for a task."""
+    return None if output == "logit" else partial(task.explained, space=output)
 
 
 def find_device(name: str) -> torch.device:

@@ -21,17 +21,20 @@ from .shards import Stored
 if TYPE_CHECKING:
     import pandas as pd
 
+    from .data.base import Task
+    from .modality import Modality
+
 
 def load_run(
     path: Path | str = "outputs/latest", trust: Sequence[str] = (), verify: bool = True
 ) -> "RunResult":
-    """The run in a folder, checked: sizes always, digests unless `verify` is False.
+    """The run in a folder, or in a zip of `scripts/export.py`, checked: sizes always, digests unless `verify` is False.
 
     Nothing is built before `.data` or `.model` is asked for, and then only what lies in salience, torch.nn, captum.attr
     or a package of `trust`. Raises WrongInput where there is no run, a file is damaged or was written by a newer
     salience. A run that did not finish loads with a warning.
     """
-    folder = RunFolder(found(Path(path)))
+    folder = RunFolder(found(_unpacked(Path(path))))
     status = folder.json(artifacts.STATUS)
     check_schema(folder, status)
     if (folder.path / artifacts.MANIFEST).is_file():
@@ -44,6 +47,15 @@ def load_run(
             f"{folder.path} did not finish (state {state}, stage {stage}): it is not verified", stacklevel=2
         )
     return RunResult(folder, tuple(trust))
+
+
+def _unpacked(path: Path) -> Path:
+    """The run inside an archive of `scripts/export.py`; a folder as it is."""
+    if path.suffix != ".zip" or not path.is_file():
+        return path
+    from .export import opened
+
+    return opened(path)
 
 
 def found(path: Path) -> Path:
@@ -174,18 +186,29 @@ class RunResult:
     @cached_property
     def data(self) -> Data:
         """The data set, rebuilt from the config."""
-        node, seed = self._node("data"), self.config.get("seed", 0)
+        node, seed = self.node("data"), self.config.get("seed", 0)
         return self._build(node, seed=seed, downloads=_downloads(self.path))
+
+    @cached_property
+    def preprocessing(self) -> "tuple[tuple[Modality, ...], Task]":
+        """What inputs and outputs of the network mean: as stored with it, so that the data set is not needed."""
+        from .serving import rebuilt_all
+
+        try:
+            return rebuilt_all(self.folder.json(artifacts.NETWORK))
+        except WrongInput:  # a network of an older salience, or a kind of input of somebody's own
+            return self.data.modalities, self.data.task
 
     @cached_property
     def model(self) -> nn.Module:
         """The trained network in eval mode, rebuilt from the config and the stored weights."""
-        nodes = [n for n in self._node("model").values() if isinstance(n, Mapping) and "_target_" in n]
+        nodes = [n for n in self.node("model").values() if isinstance(n, Mapping) and "_target_" in n]
         if len(nodes) != 1:
             raise WrongInput(f"{self.path}: the config names {len(nodes)} networks instead of one")
         task = self.data.task
         with preserved():  # initial weights are drawn, only to be replaced
-            model = self._build(nodes[0], modalities=self.data.modalities, num_outputs=task.num_outputs)
+            known = {"modalities": self.data.modalities, "num_outputs": task.num_outputs}
+            model = self._build(nodes[0], **known, downloads=_downloads(self.path))
         if not isinstance(model, nn.Module):
             raise WrongInput(f"{self.path}: the config's model is no network")
         weights, _ = self.folder.tensors(artifacts.WEIGHTS)
@@ -197,7 +220,38 @@ class RunResult:
             ) from None
         return model.eval()
 
-    def _node(self, group: str) -> dict[str, Any]:
+    # -- new rows --------------------------------------------------------------------------------------------
+
+    def predict(self, rows: Any) -> "pd.DataFrame":
+        """What the network says of new rows, given as a person has them: original units, names of categories, text.
+
+        `rows` is a DataFrame, a list of dicts by column name, an array [rows, ...] or sentences; for several inputs a
+        tuple, one of these each. One line per row: the prediction, and a probability per class (classification) or
+        numbers in original units (regression). Raises WrongInput for rows that the network cannot read.
+        """
+        from .models.base import predict
+        from .serving import examples_of, table_of
+
+        modalities, task = self.preprocessing
+        examples = examples_of(modalities, task, rows)
+        return table_of(predict(self.model, examples.inputs, examples.context), task)
+
+    def explain(
+        self, rows: Any, method: str = "integrated_gradients", target: str | int = "predicted"
+    ) -> Any:
+        """An Explanation of new rows (as `predict` takes them) by a method, set as in this run where it was part of it.
+
+        `target` is `predicted`, `runner_up` or a class. Methods whose baseline needs training rows rebuild the data.
+        """
+        from .serving import examples_of
+        from .serving_methods import explain_rows
+
+        modalities, task = self.preprocessing
+        if target == "label":
+            raise WrongInput("target=label: new rows have no label; use predicted, runner_up or a class")
+        return explain_rows(self, examples_of(modalities, task, rows), method, target)
+
+    def node(self, group: str) -> dict[str, Any]:
         """One group of the config with its references resolved."""
         from omegaconf import OmegaConf
         from omegaconf.errors import OmegaConfBaseException

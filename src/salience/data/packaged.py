@@ -43,7 +43,7 @@ class Archive(ABC):
         cached = Path(downloads) / f"{self.name}-{self.version}-{path.rsplit('/', 1)[-1]}"
         content = _installed(path, digest) or _cached(cached, digest)
         if content is None:
-            content = unpacked(self._fetch(), path)
+            content = unpacked(self.fetch(), path)
             if sha256(content) != digest:
                 raise WrongInput(f"data: {path} in {self} is not the file that was pinned; it is not used")
             _keep(cached, content)
@@ -54,7 +54,7 @@ class Archive(ABC):
         cached = Path(downloads) / f"{self.name}-{self.version}.archive"
         content = _cached(cached, self.sha256)
         if content is None:
-            content = self._fetch()
+            content = self.fetch()
             _keep(cached, content)
         return content
 
@@ -62,7 +62,7 @@ class Archive(ABC):
         return f"the package {self.name} {self.version}"
 
     @abstractmethod
-    def _fetch(self) -> bytes:
+    def fetch(self) -> bytes:
         """The archive from the registry; WrongInput where it cannot be had or is another one."""
 
 
@@ -76,7 +76,7 @@ class Package(Archive):
     source: bool = False
     platform: str = ""
 
-    def _fetch(self) -> bytes:
+    def fetch(self) -> bytes:
         with tempfile.TemporaryDirectory(prefix="salience-") as name:
             folder = Path(name)
             result = subprocess.run(
@@ -115,7 +115,7 @@ class NpmPackage(Archive):
     def __str__(self) -> str:
         return f"the npm package {self.name} {self.version}"
 
-    def _fetch(self) -> bytes:
+    def fetch(self) -> bytes:
         npm = shutil.which("npm")
         if npm is None:
             raise WrongInput(

@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from ..modality import Tokens
+from ..randomness import Streams
 from .arguments import require_number, require_whole
 from .base import Classification, Data, split_rows, splits
+from .encoders import EncoderTokens
 from .packaged import DOWNLOADS, Package, unpacked
 
 # The source archive has the sentences; the wheel, fetched faster, has the words.
@@ -35,38 +37,65 @@ SPECIAL = ("<padding>", "<unknown>", "<start>")
 
 def tweets(
     seed: int = 0,
+    examples: int | None = None,
     length: int = 40,
     vocabulary: int = 4000,
     threshold: float = 0.5,
+    encoder: str | None = None,
     downloads: Path | str = DOWNLOADS,
 ) -> Data:
     """Tweets, negative or positive by the ratings of 20 people, with rated words (3300 sentences)."""
-    return _rated("tweets", "Tweets rated by people", seed, length, vocabulary, threshold, downloads)
+    return _rated(
+        "tweets", "Tweets rated by people", seed, examples, length, vocabulary, threshold, encoder, downloads
+    )
 
 
 def film(
     seed: int = 0,
+    examples: int | None = None,
     length: int = 48,
     vocabulary: int = 8000,
     threshold: float = 0.5,
+    encoder: str | None = None,
     downloads: Path | str = DOWNLOADS,
 ) -> Data:
     """Film reviews, negative or positive by the ratings of 20 people, with rated words (10000 sentences)."""
     title = "Sentences of film reviews rated by people"
-    return _rated("movieReviewSnippets", title, seed, length, vocabulary, threshold, downloads)
+    return _rated(
+        "movieReviewSnippets", title, seed, examples, length, vocabulary, threshold, encoder, downloads
+    )
 
 
 def _rated(
-    name: str, title: str, seed: int, length: int, vocabulary: int, threshold: float, downloads: Path | str
+    name: str,
+    title: str,
+    seed: int,
+    examples: int | None,
+    length: int,
+    vocabulary: int,
+    threshold: float,
+    encoder: str | None,
+    downloads: Path | str,
 ) -> Data:
+    """Rated sentences (`examples` of them, drawn; None: all), as our own tokens or as those of an `encoder`."""
     sentences, scores = _sentences(SOURCE.member(*CORPUS, downloads), name, threshold)
+    if examples is not None:
+        require_whole("examples", examples, 20, len(sentences))
+        drawn = torch.randperm(len(sentences), generator=Streams(seed).generator("sentences"))[:examples]
+        sentences, scores = [sentences[i] for i in drawn.tolist()], scores[drawn]
     labels = (scores > 0).long()
     task = Classification(("negative", "positive"))
     rows = split_rows(labels, task, seed)
-    split_into_words = tokeniser()
-    words = [split_into_words(s) for s in sentences]
-    modality = tokens([words[i] for i in rows[0].tolist()], length, vocabulary)
-    ids, padded = encode(words, modality)
+    if encoder is None:
+        split_into_words = tokeniser()
+        words = [split_into_words(s) for s in sentences]
+        modality = tokens([words[i] for i in rows[0].tolist()], length, vocabulary)
+        ids, padded = encode(words, modality)
+    else:
+        pieces = EncoderTokens(encoder, length, downloads)
+        modality = pieces.modality()
+        words, ids, padded = pieces.encode(sentences)
+        words = [whole_words(w)[1:] for w in words]  # without the start token
     ratings = word_ratings(words, ids, _lexicon(WHEEL.member(*LEXICON, downloads)))
     return Data(
         (modality,),
@@ -127,6 +156,12 @@ def encode(texts: Sequence[Sequence[str]], modality: Tokens) -> tuple[Tensor, Te
         found = [number.get(w, UNKNOWN) for w in words[: len(row) - 1]]
         row[1 : 1 + len(found)] = torch.tensor(found, dtype=torch.long)
     return ids, ids == PADDING
+
+
+def whole_words(pieces: Sequence[str]) -> list[str]:
+    """Tokens of an encoder; what is only a piece of a word becomes a text that no lexicon has."""
+    following = [*pieces[1:], ""]
+    return [p + "##" * after.startswith("##") for p, after in zip(pieces, following, strict=True)]
 
 
 def word_ratings(texts: Sequence[Sequence[str]], ids: Tensor, lexicon: dict[str, float]) -> Tensor:
