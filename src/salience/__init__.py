@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .attribution.explanation import Explanation
+    from .comparison import Comparison, compare
     from .errors import WrongInput
     from .experiment import run_overrides as run
     from .interactive import explain, measure
@@ -20,11 +21,13 @@ _WHERE = {
     "explain": ("interactive", "explain"),
     "measure": ("interactive", "measure"),
     "load_run": ("results", "load_run"),
+    "compare": ("comparison", "compare"),
+    "Comparison": ("comparison", "Comparison"),
     "Explanation": ("attribution.explanation", "Explanation"),
     "WrongInput": ("errors", "WrongInput"),
 }
 
-__all__ = ["Explanation", "WrongInput", "explain", "load_run", "measure", "run"]
+__all__ = ["Comparison", "Explanation", "WrongInput", "compare", "explain", "load_run", "measure", "run"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .leaderboard import Column, Leaderboard, Row, leaderboard
+from .leaderboard import Column, Entry, Leaderboard, Row, leaderboard
 from .records import Record, varied
-from .verdict import Verdict, entry, modules_of, primary, verdict
+from .statistics import interval, interval_over_runs
+from .verdict import Verdict, ceilings, entry_of, modules_of, primary, verdict
 
 OWN = (
     "seed",
@@ -24,6 +25,10 @@ OWN = (
     "explained",
 )
 """Keys of a config that make no other setting: what a leaderboard compares or pools, and where it ran."""
+
+
+MANY = 10
+"""Networks from which on their means alone are resampled."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,16 @@ class Board:
         """The mean over networks of every example [examples] by method; nan where no network has a score."""
         return {method: _mean(table) for method, table in self.by_network(metric).items()}
 
+    @property
+    def ceilings(self) -> tuple[str, ...]:
+        """Rows that know the truth."""
+        found = {(id(r), name) for r in self.records for name in ceilings(r.config)}
+        return tuple(
+            label
+            for label, by in self.sources.items()
+            if any((id(s.record), s.method) in found for s in by.values())
+        )
+
     @cached_property
     def _verdicts(self) -> dict[str, Verdict]:
         return {}
@@ -132,17 +147,19 @@ class Board:
         if column is None:
             return None
         if column.name not in self._verdicts:
-            self._verdicts[column.name] = verdict(self.scores(column.name), column, self.controls)
+            self._verdicts[column.name] = verdict(
+                self.scores(column.name), column, self.controls, above=self.ceilings
+            )
         return self._verdicts[column.name]
 
     @cached_property
     def table(self) -> Leaderboard:
-        """Means over examples with intervals, of one network or averaged over several."""
+        """Means with intervals over examples, and over networks where there are several."""
         networks = self.networks
         if len(networks) == 1 and len(self.records) == 1:
             return leaderboard(self.records[0].summary, self.controls)
         cells = {
-            c.name: {m: entry(v) for m, v in self.scores(c.name).items() if len(v)} for c in self.columns
+            c.name: {m: _entry(t) for m, t in self.by_network(c.name).items() if t.size} for c in self.columns
         }
         rows = [
             Row(
@@ -178,6 +195,15 @@ class Board:
             if len(means) > 1:
                 found[method] = (min(means), max(means))
         return found
+
+
+def _entry(table: np.ndarray) -> Entry:
+    """The cell for scores [networks, examples]; of many networks, their means tell both levels of spread."""
+    if len(table) < MANY:
+        return entry_of(interval_over_runs(list(table)))
+    means = np.array([np.nanmean(row) for row in table if np.isfinite(row).any()])
+    defined = int(np.isfinite(table).sum())
+    return entry_of(interval(means)._replace(n=defined, undefined=table.size - defined))
 
 
 def _mean(table: np.ndarray) -> np.ndarray:

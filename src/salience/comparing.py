@@ -62,6 +62,8 @@ def parsed(typed: Sequence[str]) -> tuple[Settings, dict[str, list[Any]]]:
     paths: list[str] = []
     filters: dict[str, list[Any]] = {}
     for word in typed:
+        if word.startswith("-"):
+            raise WrongInput(f"{word}: no such option; {_usage()}")
         key, equals, value = word.partition("=")
         if not equals or "/" in key or Path(word).exists():
             paths.append(word)
@@ -70,9 +72,6 @@ def parsed(typed: Sequence[str]) -> tuple[Settings, dict[str, list[Any]]]:
             given[key] = _values(value) if listed else _value(value)
         else:
             filters[key.lstrip("+")] = _values(value)
-    for word in paths:
-        if word.startswith("-"):
-            raise WrongInput(f"{word}: no such option; {_usage()}")
     given["paths"] = paths or given["paths"]
     try:
         return Settings.model_validate(given), filters

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 
 from .boards import Board
 from .errors import listed
+from .friedman import friedman
 
 LEAST = 3
 """Data sets from which ranks are tested; below, they only say how often a method came first."""
@@ -28,23 +28,10 @@ class Ranking:
     """Friedman's test that all are alike; None with fewer than three data sets."""
     difference: float | None
     """The least difference of mean ranks that Nemenyi's test calls one, at 0.05; None where `p` is."""
+    groups: tuple[tuple[str, ...], ...] = ()
+    """Methods whose ranks do not differ by as much, best first; empty where no test applies."""
     controls: tuple[str, ...] = ()
     unit: str = "data sets"
-
-    @property
-    def groups(self) -> list[tuple[str, ...]]:
-        """Methods whose ranks do not differ by as much, best first; empty where no test applies."""
-        if self.difference is None:
-            return []
-        names, found, end = list(self.ranks), [], 0
-        for start, first in enumerate(names):
-            stop = (
-                max(i for i, n in enumerate(names) if self.ranks[n] - self.ranks[first] < self.difference) + 1
-            )
-            if stop > end and stop - start > 1:
-                found.append(tuple(names[start:stop]))
-            end = max(end, stop)
-        return found
 
     @property
     def sentence(self) -> str:
@@ -71,8 +58,7 @@ class Ranking:
 def ranking(boards: Sequence[Board], metric: str) -> Ranking | None:
     """Ranks of the methods that all boards with this metric have; None with fewer than two boards or methods.
 
-    Boards of the same data set are averaged first: they are no independent witnesses. Friedman (1937), Nemenyi
-    (1963), as in Demsar (JMLR 2006).
+    Boards of the same data set are ranked as one: they are no independent witnesses.
     """
     found = [
         (b.data, means, c)
@@ -88,21 +74,28 @@ def ranking(boards: Sequence[Board], metric: str) -> Ranking | None:
     sign = -1.0 if found[0][2].higher_is_better else 1.0
     each = [_ranked(np.array([sign * means[m] for m in methods])) for _, means, _ in found]
     data = list(dict.fromkeys(name for name, _, _ in found))
-    enough = len(data) >= LEAST
-    if len(data) > 1 or enough:
-        table = np.stack(
-            [np.mean([r for r, (d, _, _) in zip(each, found, strict=True) if d == name], 0) for name in data]
-        )
-    else:
-        table = np.stack(each)
-    mean = table.mean(0)
-    order = np.argsort(mean, kind="stable")
+    if len(data) > 1:
+        by_data = [[r for r, (d, _, _) in zip(each, found, strict=True) if d == name] for name in data]
+        each = [_ranked(np.mean(ranked, 0)) for ranked in by_data]
+    table = np.stack(each)
     firsts = {m: int(sum(row[i] == row.min() for row in table)) for i, m in enumerate(methods)}
-    p, difference = _tests(table) if enough else (None, None)
-    controls = {c for b in boards for c in b.controls}
-    unit = "data sets" if len(data) > 1 else "settings"
-    ranks = {methods[i]: float(mean[i]) for i in order}
-    return Ranking(metric, ranks, len(table), firsts, p, difference, tuple(controls & set(methods)), unit)
+    mean = dict(zip(methods, map(float, table.mean(0)), strict=True))
+    p, difference = None, None
+    groups: list[tuple[str, ...]] = []
+    if len(data) >= LEAST:
+        tested = friedman({m: table[:, i] for i, m in enumerate(methods)}, higher_is_better=False)
+        p, difference, groups = tested.p, tested.critical_difference, tested.groups
+    return Ranking(
+        metric,
+        dict(sorted(mean.items(), key=lambda item: item[1])),
+        len(table),
+        firsts,
+        p,
+        difference,
+        tuple(g for g in groups if len(g) > 1),
+        tuple(m for m in methods if any(m in b.controls for b in boards)),
+        "data sets" if len(data) > 1 else "settings",
+    )
 
 
 def _means(board: Board, metric: str) -> dict[str, float]:
@@ -113,14 +106,3 @@ def _ranked(values: np.ndarray) -> np.ndarray:
     """Ranks from 1, equal values share one."""
     below, level = (values[:, None] > values).sum(1), (values[:, None] == values).sum(1)
     return below + (level + 1) / 2
-
-
-def _tests(table: np.ndarray) -> tuple[float, float]:
-    """Friedman's p-value and Nemenyi's critical difference for ranks [data sets, methods]."""
-    from scipy.stats import chi2, studentized_range
-
-    blocks, k = table.shape
-    spread = np.square(table - (k + 1) / 2).sum() / (blocks * (k - 1))  # corrected for ties
-    statistic = blocks * np.square(table.mean(0) - (k + 1) / 2).sum() / spread if spread else 0.0
-    p = float(chi2.sf(statistic, k - 1))
-    return p, float(studentized_range.ppf(0.95, k, np.inf) / sqrt(2) * sqrt(k * (k + 1) / (6 * blocks)))

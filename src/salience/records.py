@@ -41,6 +41,8 @@ class Record:
     @property
     def complete(self) -> bool:
         """Whether there are scores to compare."""
+        if self.state == "completed" and not (self.config and self.summary):
+            self.state, self.cause = "damaged", "; ".join(self.missing)
         return self.state == "completed" and bool(self.summary.get("methods"))
 
     @cached_property
@@ -62,15 +64,15 @@ class Record:
 
     @property
     def data(self) -> str:
-        return str(self.choices.get("data") or "data")
+        return str(self.choices.get("data") or "unknown")
 
     @property
     def model(self) -> str:
-        return str(self.choices.get("model") or "model")
+        return str(self.choices.get("model") or "unknown")
 
     @property
     def seed(self) -> Any:
-        return self.config.get("seed", 0)
+        return self.value("seed")
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -99,11 +101,12 @@ class Record:
 
     def value(self, key: str) -> Any:
         """What this run has for a field, a group or a key of its config; None where it has none."""
-        if key in ("data", "model", "seed", "state"):
+        if key in ("data", "model", "state"):
             return getattr(self, key)
         if key in ("reference", "output"):
             return self.ruler.get(key)
-        return self.flat[key] if key in self.flat else self.choices.get(key)
+        typed = dict(change.partition("=")[::2] for change in self.changed)
+        return self.flat[key] if key in self.flat else self.choices.get(key, typed.get(key))
 
     def _read(self, name: str, reader: Any) -> dict[str, Any]:
         try:
@@ -179,8 +182,8 @@ def _followed(path: Path) -> Path:
     return path
 
 
-def _inside(folder: Path, depth: int = 2) -> list[Record]:
-    """The runs of a folder: itself, the jobs of a sweep, or what lies up to two folders below."""
+def _inside(folder: Path, depth: int = 3) -> list[Record]:
+    """The runs of a folder: itself, the jobs of a sweep, or what lies up to three folders below."""
     if (folder / artifacts.STATUS).is_file():
         return [record(folder)]
     if (folder / SWEEP).is_file():

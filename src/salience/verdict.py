@@ -8,8 +8,10 @@ import numpy as np
 
 from .errors import listed
 from .leaderboard import Column, Entry
-from .statistics import Difference, examples_needed, indistinguishable, interval, pairwise
+from .statistics import Difference, Interval, examples_needed, indistinguishable, interval, pairwise
 
+CEILINGS = {"salience.attribution.methods.Oracle"}
+"""Controls that know the truth: a row to look up to, not one that a method must beat."""
 FAMILIES = ("localisation", "truth", "faithfulness", "curves", "subsets")
 """Modules of metrics that say whether an explanation is right, the most telling first; others say what it is like."""
 
@@ -68,16 +70,26 @@ def modules_of(config: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def ceilings(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The methods and controls of a config that know the truth."""
+    specs = {**(config.get("attribution") or {}), **(config.get("controls") or {})}
+    nodes = {k: v.get("method") for k, v in specs.items() if isinstance(v, Mapping)}
+    return tuple(
+        str(k) for k, node in nodes.items() if isinstance(node, Mapping) and node.get("_target_") in CEILINGS
+    )
+
+
 def verdict(
     scores: Mapping[str, np.ndarray],
     column: Column,
     controls: Collection[str] = (),
     level: float = 0.95,
     unit: str = "example",
+    above: Collection[str] = (),
 ) -> Verdict:
     """What paired tests over shared examples say of scores [examples] by method; nan: undefined.
 
-    `unit` names what is paired.
+    `unit` names what is paired; rows of `above` (see `ceilings`) take no part in who is first.
     """
     known = {name: values for name, values in scores.items() if np.isfinite(values).any()}
     sign = 1 if column.higher_is_better else -1
@@ -85,7 +97,9 @@ def verdict(
     tested = {name: known[name] for name in order}
     pairs = tuple(_pair(a, b, test, tested, level) for (a, b), test in pairwise(tested).items())
     groups = tuple(indistinguishable(tested, column.higher_is_better, level))
-    said = _Said(column, tested, order, {(p.better, p.worse): p for p in pairs}, set(controls), unit)
+    said = _Said(
+        column, tested, order, {(p.better, p.worse): p for p in pairs}, set(controls), unit, set(above)
+    )
     return Verdict(said.sentence(), column.name, order, groups, pairs, said.winners())
 
 
@@ -104,10 +118,11 @@ class _Said:
     pairs: Mapping[tuple[str, str], Pair]
     controls: set[str]
     unit: str
+    above: set[str]
 
     @property
     def methods(self) -> list[str]:
-        return [name for name in self.order if name not in self.controls]
+        return [name for name in self.order if name not in self.controls | self.above]
 
     def apart(self, better: str, worse: str) -> bool:
         pair = self.pairs.get((better, worse))
@@ -124,7 +139,7 @@ class _Said:
 
     @property
     def controls_here(self) -> list[str]:
-        return [name for name in self.order if name in self.controls]
+        return [name for name in self.order if name in self.controls - self.above]
 
     def winners(self) -> tuple[str, ...]:
         if len(self.order) < 2 or not self.methods or not any(pair.apart for pair in self.pairs.values()):
@@ -217,7 +232,11 @@ def _p(p: float) -> str:
 
 def entry(scores: np.ndarray) -> Entry:
     """The cell of a table: mean and half of the interval of scores [examples]."""
-    found = interval(scores)
+    return entry_of(interval(scores))
+
+
+def entry_of(found: Interval) -> Entry:
+    """The same of an interval."""
     half = None if np.isnan(found.low) else (found.high - found.low) / 2
     return Entry(None if np.isnan(found.mean) else found.mean, half, found.n, found.undefined)
 

@@ -13,7 +13,7 @@ from ..figures import judged
 from ..leaderboard import Leaderboard, leaderboard, network_scores
 from ..records import Scores, read_scores
 from ..terminal import clean, repeat
-from ..verdict import Verdict, ordered, verdict
+from ..verdict import Verdict, ceilings, ordered, verdict
 from . import described, tables
 from .explained import Explained
 from .network import layers, weights
@@ -119,7 +119,7 @@ class _Run:
         for column in self.board.columns:
             values = _aligned(self.scores, [row.method for row in self.board.rows], column.name)
             if values:
-                found[column.name] = verdict(values, column, self.controls)
+                found[column.name] = verdict(values, column, self.controls, above=ceilings(self.config))
         return found
 
     def judged(self, metric: str | None) -> list[Picture]:
@@ -275,27 +275,33 @@ def bands(folder: RunFolder) -> dict[tuple[str, str], Any]:
 
 def agreement_picture(album: Album, explained: Explained) -> list[Picture]:
     """How alike methods rank the features, as a matrix; nothing with fewer than two."""
-    names = list(explained.values)
-    if len(names) < 2:
+    found = explained.agreement
+    if found is None:
         return []
-    found = explained.correlations
-    known = np.isfinite(found)
-    matrix = np.where(known.any(0), np.where(known, found, 0).sum(0) / np.maximum(known.sum(0), 1), np.nan)
+    names, matrix = list(found.methods), found.rank.numpy()
     own = [i for i, name in enumerate(names) if name not in explained.controls]
     pairs = [
         (matrix[i, j], names[i], names[j]) for i in own for j in own if i < j and np.isfinite(matrix[i, j])
     ]
-    alt = f"Mean rank correlation of attributions between {', '.join(names)}."
+    alt = f"Mean rank correlation of |attributions| between {', '.join(names)}."
     if pairs:
         low, high = min(pairs), max(pairs)
         alt += f" Most alike: {high[1]} and {high[2]}, {high[0]:.2f}; least: {low[1]} and {low[2]}, {low[0]:.2f}."
-    label = f"Mean rank correlation over {len(explained)} examples"
+    label = f"Mean rank correlation of |attributions| over {len(explained)} examples"
+    parts = (found.rank, found.sign, found.top_k)
+    rows = [
+        [a, b, *(float(m[i, j]) for m in parts)]
+        for i, a in enumerate(names)
+        for j, b in enumerate(names)
+        if i < j
+    ]
+    header = ["method", "and", "rank correlation", "same sign", f"shared among the {found.k} largest"]
     return album.draw(
         lambda: judged.agreement_figure(names, matrix, label),
         "Agreement between methods",
         alt,
         "agreement",
-        tables.matrix_table(names, matrix),
+        (header, rows),
     )
 
 

@@ -15,6 +15,7 @@ from ..data.base import Data
 from ..figures.cards import Card, Layers, cards
 from ..figures.compare import caption
 from ..leaderboard import Column
+from ..metrics.agreement import Agreement, agreement
 
 EXAMPLES, ELEMENTS = 200, 20_000_000
 """The most examples that are read of a run, and the most input elements of a method."""
@@ -82,7 +83,7 @@ class Explained:
     def methods(self) -> dict[str, Explanation]:
         """Explanations of inputs by method, the same examples each."""
         known: dict[str, Any] = {}
-        if self.data is not None:
+        if self.data is not None and self._fits(self.data):
             known = {"modalities": self.data.modalities, "task": self.data.task}
         found: dict[str, Explanation] = {}
         try:
@@ -99,6 +100,14 @@ class Explained:
             return {}
         return found
 
+    def _fits(self, data: Data) -> bool:
+        """Whether the data that a config rebuilds still has the shape of what was explained."""
+        try:
+            explicand, _ = self.folder.read_examples(self.folder.shards()[0])
+        except (ValueError, OSError, LookupError, TypeError):
+            return False
+        return [tuple(m.shape) for m in data.modalities] == [tuple(x.shape[1:]) for x in explicand.raw]
+
     @cached_property
     def values(self) -> dict[str, np.ndarray]:
         """Signed attribution per feature [examples, features] by method; absent features are nan."""
@@ -108,22 +117,15 @@ class Explained:
         }
 
     @cached_property
-    def correlations(self) -> np.ndarray:
-        """Spearman's rank correlation of every two methods [examples, methods, methods]."""
-        return rank_correlations(list(self.values.values()))
+    def agreement(self) -> Agreement | None:
+        """How far every two methods agree; None with fewer than two."""
+        return agreement({name: [e] for name, e in self.methods.items()}) if len(self.methods) > 1 else None
 
     @cached_property
     def disagreement(self) -> np.ndarray:
-        """1 - the mean rank correlation of any two methods that are no controls [examples]; nan without two."""
-        own = [i for i, name in enumerate(self.values) if name not in self.controls]
-        pairs = [(i, j) for i in own for j in own if i < j]
-        if not pairs:
-            return np.full(len(self), np.nan)
-        found = np.stack([self.correlations[:, i, j] for i, j in pairs], 1)
-        known = np.isfinite(found)
-        return 1 - np.where(
-            known.any(1), np.where(known, found, 0).sum(1) / np.maximum(known.sum(1), 1), np.nan
-        )
+        """1 - the mean rank agreement of any two methods that are no controls [examples]; nan without two."""
+        own = {name: [e] for name, e in self.methods.items() if name not in self.controls}
+        return agreement(own).disagreement.numpy() if len(own) > 1 else np.full(len(self), np.nan)
 
     def __len__(self) -> int:
         return len(next(iter(self.methods.values()))) if self.methods else 0
@@ -164,24 +166,6 @@ class Explained:
             "blue against it; one scale for all methods whose units agree."
         )
         return Gallery(list(self.methods), self.controls, known, entries, about)
-
-
-def rank_correlations(values: Sequence[np.ndarray]) -> np.ndarray:
-    """Spearman's rank correlation of every two methods, example by example.
-
-    `values`: attributions [examples, features] of each method, nan where absent.
-    Returns [examples, methods, methods]; nan where one of the two ranks nothing.
-    """
-    from scipy.stats import rankdata
-
-    ranked = np.stack([rankdata(v, axis=1, nan_policy="omit") for v in values], 1).astype(float)
-    known = np.isfinite(ranked)
-    count = np.maximum(known.sum(2, keepdims=True), 1)
-    centred = np.where(known, ranked - np.where(known, ranked, 0).sum(2, keepdims=True) / count, 0.0)
-    norms = np.sqrt(np.square(centred).sum(2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = np.einsum("emf,enf->emn", centred, centred) / (norms[:, :, None] * norms[:, None, :])
-    return np.where(norms[:, :, None] * norms[:, None, :] > 0, np.clip(found, -1, 1), np.nan)
 
 
 def _outcome(row: Mapping[str, str]) -> tuple[str, bool | None, float | None]:
