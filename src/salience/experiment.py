@@ -1,7 +1,7 @@
 """One run: train a network, explain it, measure the explanations, keep everything."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
-from . import figures, finite, gate, interrupts, report, terminal, trackers
+from . import figures, finite, gate, interrupts, report, serving, terminal, trackers
 from .allocator import keep_freed_memory
 from .artifacts import LOG, SHARD, STATUS, RunFolder
 from .assembly import Study, assemble, model_node, recipe_node
@@ -147,7 +148,7 @@ def train(study: Study, folder: RunFolder, advance: Any) -> dict[str, Any]:
     folder.save_environment(settings.seed, study.device)
     folder.save_history(history.rows)
     digest = weights_digest(study.model)
-    preprocessing = [asdict(m) | {"kind": type(m).__name__} for m in study.data.modalities]
+    preprocessing = [serving.described(m) for m in study.data.modalities]
     description: dict[str, Any] = {
         "recipe": recipe,
         "weights": digest,
@@ -156,6 +157,7 @@ def train(study: Study, folder: RunFolder, advance: Any) -> dict[str, Any]:
         "data": settings.data,
     }
     description |= {"seed": settings.seed, "trained": trained, "preprocessing": preprocessing}
+    description |= {"task": serving.described(study.data.task)}
     folder.save_network(study.model, description)
     test = study.data.test
     scores = study.data.task.scores(study.outputs(test), test.labels)
@@ -171,6 +173,7 @@ def explain_and_measure(
     costs = dict.fromkeys(study.explainers, Cost())
     measuring = {name: dict.fromkeys(study.metrics, Cost()) for name in study.explainers}
     warnings: dict[str, list[str]] = {name: [] for name in study.explainers}
+    details: dict[str, list[Mapping[str, Tensor]]] = {name: [] for name in study.explainers}
     for shard in range(shards(examples)):
         x = study.explicand(examples[shard * SHARD : (shard + 1) * SHARD])
         reference = study.reference(x)
@@ -185,6 +188,7 @@ def explain_and_measure(
                     measuring[name][key] += measured.cost
                     said += measured.warnings
             costs[name] += explanation.cost
+            details[name].append(explanation.details)
             warnings[name] += [w for w in dict.fromkeys(said) if w not in warnings[name]]
             advance()
     methods = {
@@ -195,6 +199,7 @@ def explain_and_measure(
             },
             "cost": asdict(costs[name]),
             "warnings": warnings[name],
+            "details": ranges(details[name]),
         }
         for name in study.explainers
     }
@@ -222,6 +227,15 @@ def summarised(folder: RunFolder, method: str, key: str, metric: Metric) -> dict
     """Mean over the examples with its interval, how many there are, which way is better and what is best."""
     known = {"higher_is_better": metric.higher_is_better, "best": metric.best}
     return interval(folder.scores(method, key))._asdict() | known
+
+
+def ranges(details: Sequence[Mapping[str, Tensor]]) -> dict[str, dict[str, float]]:
+    """Mean, least and most of what a method says of each example beside its attributions, over all shards."""
+    joined = {name: torch.cat([part[name].double() for part in details]) for name in details[0]}
+    return {
+        name: {"mean": float(v.mean()), "least": float(v.min()), "most": float(v.max())}
+        for name, v in joined.items()
+    }
 
 
 def add_skill(methods: dict[str, Any]) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 HIDDEN = "<redacted>"
 SECRET = re.compile(
-    r"(?:^|[_.\-\s])(?:token|secret|pass(?:word|wd|phrase)?|pwd|credentials?|"
-    r"(?:api|access|private|secret)[_-]?key|auth)s?(?:$|[_.\-\s])",
+    r"(?:^|[_.\-\s])(?:token|secrets?|pass(?:words?|wd|phrase)?|pwd|credentials?|"
+    r"(?:api|access|private|secret)[_-]?keys?|auth)(?:$|[_.\-\s])",
     re.IGNORECASE,
 )
 REFERENCE = re.compile(r"\$\{oc\.env:\s*([A-Za-z_][A-Za-z0-9_]*)")

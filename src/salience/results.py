@@ -205,9 +205,9 @@ class RunResult:
         nodes = [n for n in self.node("model").values() if isinstance(n, Mapping) and "_target_" in n]
         if len(nodes) != 1:
             raise WrongInput(f"{self.path}: the config names {len(nodes)} networks instead of one")
-        task = self.data.task
+        modalities, task = self.preprocessing
         with preserved():  # initial weights are drawn, only to be replaced
-            known = {"modalities": self.data.modalities, "num_outputs": task.num_outputs}
+            known = {"modalities": modalities, "num_outputs": task.num_outputs}
             model = self._build(nodes[0], **known, downloads=_downloads(self.path))
         if not isinstance(model, nn.Module):
             raise WrongInput(f"{self.path}: the config's model is no network")

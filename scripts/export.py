@@ -1,0 +1,8 @@
+"""One zip of a run to give away, its network inside: `python scripts/export.py <run|latest> [to=FILE.zip]`."""
+
+import sys
+
+from salience.export import command
+
+if __name__ == "__main__":
+    sys.exit(command(sys.argv[1:]))
