@@ -51,6 +51,7 @@ EDGE = {
     "commandline",
     "experiment",
     "sweep",
+    "elsewhere",
     "workers",
     "comparing",
     "scripts",
@@ -178,7 +179,7 @@ def test_what_is_imported_on_demand_is_named():
         ("captum", {"attribution", "metrics"}),
         ("matplotlib", {"figures"}),
         ("hydra", EDGE),
-        ("pydantic", {"settings", "checks", "comparing"}),
+        ("pydantic", {"settings", "checks", "comparing", "search"}),
     ],
 )
 def test_packages_stay_in_their_rooms(package, rooms):
