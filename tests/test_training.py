@@ -464,3 +464,13 @@ def test_two_processes_train_one_network_as_one_process_would(tmp_path):
     assert expected[3] == pytest.approx(first[3], abs=1e-5)
     assert {r[0] for r in (first, first_again, second, second_again)} == {first[0]}
     assert again[0] == expected[0]
+
+
+def test_training_shows_in_the_version_of_every_weight():
+    """Copies of a network that are kept for speed are known to be old by it, however training ended."""
+    data = make("image", rows=40)
+    for settings in (Training(epochs=2, patience=None), Training(epochs=2, stop_at=0.01)):
+        model = CNN(data.modalities, 2)
+        before = [p._version for p in model.parameters()]
+        fit(model, data, settings, seed=0)
+        assert all(p._version > b for p, b in zip(model.parameters(), before, strict=True))
