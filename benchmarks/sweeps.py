@@ -26,13 +26,8 @@ METHODS = [
     "deep_lift",
     "gradient_shap",
     "guided_backprop",
-    "deconvolution",
-    "feature_ablation",
-    "occlusion",
-    "lime",
-    "kernel_shap",
-    "smooth_grad",
 ]
+METHODS += ["deconvolution", "feature_ablation", "occlusion", "lime", "kernel_shap", "smooth_grad"]
 JOB = "salience.experiment.run"
 
 

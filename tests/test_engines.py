@@ -17,6 +17,10 @@ pytestmark = pytest.mark.slow
 TESTS = Path(__file__).parent
 SCRIPTS = TESTS.parent / "scripts"
 GRID = ["model=logistic,mlp,transformer", "seed=0,1", "attribution=[saliency,input_x_gradient],[fragile]"]
+TWELVE = (
+    "saliency,input_x_gradient,integrated_gradients,deep_lift,gradient_shap,guided_backprop,deconvolution,"
+)
+TWELVE += "feature_ablation,occlusion,lime,kernel_shap,smooth_grad"
 FEW = ["model=logistic,mlp", "attribution=[saliency,input_x_gradient],[fragile]"]
 """Four runs, two networks."""
 SMALL = ["explained=6", "training.epochs=2", "metric=[deletion,complexity]", "controls=[random]"]
@@ -69,6 +73,12 @@ def scores(place, content):
     }
 
 
+def trainings(place, content):
+    """How many runs trained their network."""
+    summaries = [json.loads((place / row["folder"] / "summary.json").read_text()) for row in content["jobs"]]
+    return sum(summary["network"]["trained"] for summary in summaries)
+
+
 def mtimes(place, rows):
     files = [path for row in rows for path in (place / row["folder"]).rglob("*") if path.is_file()]
     return {path: path.stat().st_mtime_ns for path in files}
@@ -93,6 +103,18 @@ def test_of_twelve_two_die_ten_complete_and_resume_runs_the_two(folder):
     assert [row["state"] for row in content["jobs"]] == ["completed"] * 12
     assert mtimes(place, completed) == before
     assert sum(row["attempts"] for row in content["jobs"]) == 14
+
+
+@pytest.mark.parametrize(
+    ("methods", "seeds", "n_jobs"),
+    [("saliency,integrated_gradients,occlusion", "0,1", 1), (TWELVE, "0,1,2", 2)],
+)
+def test_each_method_a_run_of_its_own_trains_a_network_per_seed(folder, methods, seeds, n_jobs):
+    grid = [f"attribution={methods}", f"seed={seeds}", "model=logistic", f"hydra.launcher.n_jobs={n_jobs}"]
+    done, place, content = sweep(folder, grid=grid)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(content["jobs"]) == len(methods.split(",")) * len(seeds.split(","))
+    assert trainings(place, content) == len(seeds.split(","))
 
 
 @pytest.fixture(scope="module")
@@ -126,11 +148,7 @@ def test_every_engine_gives_the_same_numbers(folder, local, settings):
     assert done.returncode == 0, done.stdout + done.stderr
     assert [row["state"] for row in content["jobs"]] == ["completed"] * 4
     assert list(scores(place, content).values()) == list(local.values())
-    trained = [
-        json.loads((place / row["folder"] / "summary.json").read_text())["network"]["trained"]
-        for row in content["jobs"]
-    ]
-    assert sum(trained) == 2, "a network is trained once, whoever needs it"
+    assert trainings(place, content) == 2, "a network is trained once, whoever needs it"
 
 
 @pytest.mark.parametrize(
