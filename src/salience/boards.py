@@ -147,8 +147,9 @@ class Board:
         if column is None:
             return None
         if column.name not in self._verdicts:
+            cells = {row.method: e for row in self.table.rows if (e := row.entries.get(column.name))}
             self._verdicts[column.name] = verdict(
-                self.scores(column.name), column, self.controls, above=self.ceilings
+                self.scores(column.name), column, self.controls, above=self.ceilings, cells=cells
             )
         return self._verdicts[column.name]
 

@@ -31,7 +31,9 @@ def console(stream: TextIO) -> "Console":
     from rich.console import Console
 
     wide = None if stream.isatty() or "COLUMNS" in os.environ else 110
-    return Console(file=stream, width=wide, highlight=False, emoji=False, soft_wrap=False)
+    return Console(
+        file=stream, width=wide, highlight=False, emoji=False, soft_wrap=False, force_jupyter=False
+    )
 
 
 class Progress:

@@ -86,10 +86,12 @@ def verdict(
     level: float = 0.95,
     unit: str = "example",
     above: Collection[str] = (),
+    cells: Mapping[str, Entry] | None = None,
 ) -> Verdict:
     """What paired tests over shared examples say of scores [examples] by method; nan: undefined.
 
-    `unit` names what is paired; rows of `above` (see `ceilings`) take no part in who is first.
+    `unit` names what is paired; rows of `above` (see `ceilings`) take no part in who is first;
+    `cells` are the means as a table shows them, where those are not over these scores alone.
     """
     known = {name: values for name, values in scores.items() if np.isfinite(values).any()}
     sign = 1 if column.higher_is_better else -1
@@ -98,7 +100,14 @@ def verdict(
     pairs = tuple(_pair(a, b, test, tested, level) for (a, b), test in pairwise(tested).items())
     groups = tuple(indistinguishable(tested, column.higher_is_better, level))
     said = _Said(
-        column, tested, order, {(p.better, p.worse): p for p in pairs}, set(controls), unit, set(above)
+        column,
+        tested,
+        order,
+        {(p.better, p.worse): p for p in pairs},
+        set(controls),
+        unit,
+        set(above),
+        cells or {},
     )
     return Verdict(said.sentence(), column.name, order, groups, pairs, said.winners())
 
@@ -119,6 +128,7 @@ class _Said:
     controls: set[str]
     unit: str
     above: set[str]
+    cells: Mapping[str, Entry]
 
     @property
     def methods(self) -> list[str]:
@@ -220,7 +230,7 @@ class _Said:
         return f"{pair.test.n} {self.unit}{'' if pair.test.n == 1 else 's'}"
 
     def mean(self, name: str) -> str:
-        return entry(self.scores[name]).text
+        return (self.cells.get(name) or entry(self.scores[name])).text
 
     def names(self, names: Sequence[str]) -> str:
         return names[0] if len(names) == 1 else f"{listed(names[:-1], 120)} and {names[-1]}"

@@ -109,7 +109,7 @@ class _Compared:
 
     def pictures(self, board: Board, said: Verdict | None) -> list[Picture]:
         """Quality against cost, curves and agreement of one leaderboard."""
-        return [*self.front(board, said), *self.curves(board), *self.agreement(board)]
+        return [*self.front(board, said), *self.agreement(board), *self.curves(board)]
 
     def front(self, board: Board, said: Verdict | None) -> list[Picture]:
         column = next((c for c in board.columns if said and c.name == said.metric), None)
