@@ -8,10 +8,11 @@ import torch
 from metrics.metric_cases import Method, explained, gradient_times_input, uniform, zeros
 from torch import Tensor
 
+import salience
 from salience.attribution import batched
 from salience.attribution.explanation import Counter, Explained
 from salience.attribution.planner import rows_per_pass
-from salience.metrics import complexity, faithfulness, subsets
+from salience.metrics import complexity, faithfulness, robustness, subsets
 from salience.modality import Image, Tabular
 from salience.models.cnn import CNN
 from salience.models.mlp import MLP
@@ -173,6 +174,15 @@ def test_metrics_need_no_row_too_many(name):
     make()(method, explanation, zeros(explanation))
     assert model.counter.forward_rows == needed
     assert model.counter.passes <= passes(model, x, needed) + 1
+
+
+def test_robustness_explains_all_copies_in_one_stream():
+    model, x = network(), rows()
+    explanation = salience.explain(model.model, x, "saliency", target=0)
+    counter = explanation.explainer.model.counter = Passes()
+    robustness.Sensitivity(STREAMS, samples=10)(explanation.explainer, explanation, zeros(explanation))
+    assert counter.backward_rows == 10 * N
+    assert counter.passes <= passes(explanation.explainer.model, x, 10 * N, True) + 1
 
 
 def test_an_epoch_passes_every_row_once():

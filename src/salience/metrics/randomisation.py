@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Explained, Explanation, Measurement, Metric, Reference, Streams, judged
-from .robustness import explained_again, neighbours
+from .robustness import explained_again, explained_copies, neighbours
 from .similarity import check_similarity, similar
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class SmoothRandomisation(Metric):
 
     def _smooth(self, explainer: "Explainer", explanation: Explanation) -> Tensor:
         copies = neighbours(explanation, self.streams, self.key, self.radius, self.samples)
-        maps = [explained_again(explainer, explanation, noisy) for noisy in copies]
+        maps = [moved for _, moved in explained_copies(explainer, explanation, copies)]
         return torch.stack(maps).mean(0)
 
 

@@ -8,6 +8,7 @@ that ignores the input is perfectly robust: read these together with faithfulnes
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from ..attribution.explainer import Explainer
 
 FROM_ZERO = (0.0, float("inf"))
+HELD = 1 << 20
+"""Elements of noisy copies that are held at a time."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,8 @@ class LocalLipschitz(Metric):
     def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
         size = _size(explanation.per_feature())
         ratios = []
-        for noisy in neighbours(explanation, self.streams, self.key, self.radius, self.samples):
-            moved = explained_again(explainer, explanation, noisy)
+        copies = neighbours(explanation, self.streams, self.key, self.radius, self.samples)
+        for noisy, moved in explained_copies(explainer, explanation, copies):
             distance = _flat([n - x for n, x in zip(noisy, explanation.inputs, strict=True)]).norm(dim=1)
             ratios.append((moved - explanation.per_feature()).double().norm(dim=1) / size / distance)
         return judged(explanation, torch.stack(ratios, 1).amax(1))
@@ -131,10 +134,10 @@ class RelativeInputStability(Metric):
     def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
         here, start = explanation.per_feature().double(), _present(explanation, explanation.inputs)
         ratios = []
-        for noisy in neighbours(explanation, self.streams, self.key, self.radius, self.samples):
-            moved = explained_again(explainer, explanation, noisy).double()
+        copies = neighbours(explanation, self.streams, self.key, self.radius, self.samples)
+        for noisy, moved in explained_copies(explainer, explanation, copies):
             distance = _relative(_present(explanation, noisy), start, self.floor)
-            ratios.append(_relative(moved, here, self.floor) / distance)
+            ratios.append(_relative(moved.double(), here, self.floor) / distance)
         return judged(explanation, torch.stack(ratios, 1).amax(1))
 
 
@@ -167,32 +170,64 @@ class RelativeOutputStability(Metric):
         with torch.no_grad():
             outputs = explainer.model(*explanation.inputs, *explanation.context)
         ratios = []
-        for noisy in neighbours(explanation, self.streams, self.key, self.radius, self.samples):
-            moved = explained_again(explainer, explanation, noisy).double()
+        copies = neighbours(explanation, self.streams, self.key, self.radius, self.samples)
+        for noisy, moved in explained_copies(explainer, explanation, copies):
             with torch.no_grad():
                 shift = (explainer.model(*noisy, *explanation.context) - outputs).double().norm(dim=1)
-            ratios.append(_relative(moved, here, self.floor) / shift.clamp(min=1e-6))
+            ratios.append(_relative(moved.double(), here, self.floor) / shift.clamp(min=1e-6))
         return judged(explanation, torch.stack(ratios, 1).amax(1))
 
 
 def neighbours(
     explanation: Explanation, streams: Streams, purpose: str, radius: float, samples: int
 ) -> Iterator[tuple[Tensor, ...]]:
-    """`samples` noisy copies of the whole batch, one after the other, so that memory does not grow with them.
-
-    Each has the examples of the original batch, so that a method that looks at its batch sees the same
-    mates again.
-    """
+    """`samples` noisy copies of the whole batch, one after the other, so that memory does not grow with them."""
     generators = [streams.generator(purpose, i) for i in explanation.index.tolist()]
     here = _flat(shown_elements(explanation.present, explanation.feature_mask))
-    counts = here.sum(1).tolist()
+    counts = here.sum(1)
     sizes = [x[0].numel() for x in explanation.inputs]
-    for _ in range(samples):
-        draws = [torch.rand(n, generator=g) for n, g in zip(counts, generators, strict=True)]
-        noise = torch.zeros(here.shape, dtype=explanation.inputs[0].dtype, device=here.device)
-        noise[here] = ((2 * torch.cat(draws) - 1) * radius).to(noise)
-        pieces = zip(explanation.inputs, noise.split(sizes, 1), strict=True)
-        yield tuple(x + piece.reshape(x.shape) for x, piece in pieces)
+    drawn_for = torch.arange(here.shape[1], device=here.device) < counts[:, None]
+    for first in range(0, samples, together := _together(explanation)):
+        block = torch.zeros(min(together, samples - first), *here.shape)
+        for example, (n, g) in enumerate(zip(counts.tolist(), generators, strict=True)):
+            block[:, example, :n] = torch.rand(len(block), n, generator=g)  # the same numbers as copy by copy
+        for uniform in block.to(here.device):
+            noise = torch.zeros(here.shape, dtype=explanation.inputs[0].dtype, device=here.device)
+            noise[here] = ((2 * uniform[drawn_for] - 1) * radius).to(noise)
+            pieces = zip(explanation.inputs, noise.split(sizes, 1), strict=True)
+            yield tuple(x + piece.reshape(x.shape) for x, piece in pieces)
+
+
+def _together(explanation: Explanation) -> int:
+    """How many copies of the batch are held at a time."""
+    return max(1, HELD // max(1, sum(x.numel() for x in explanation.inputs)))
+
+
+def explained_copies(
+    explainer: "Explainer", explanation: Explanation, copies: Iterator[tuple[Tensor, ...]]
+) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
+    """Each copy, and what the method says of it per feature [examples, features]; copies share passes.
+
+    Where a method looks at its batch, or it is not known that it does not, a copy passes by itself: it then sees the
+    same mates as the original.
+    """
+    import captum.attr
+
+    method = getattr(explainer, "method", None)
+    alone = method is None or type(method) is captum.attr.FeaturePermutation
+    size = 1 if alone else _together(explanation)
+    while some := list(islice(copies, size)):
+        every = tuple(torch.cat(parts) for parts in zip(*some, strict=True)) if len(some) > 1 else some[0]
+        moved = explained_again(explainer, _repeated(explanation, len(some)), every)
+        yield from zip(some, moved.split(len(explanation)), strict=True)
+
+
+def _repeated(explanation: Explanation, count: int) -> Explanation:
+    """The whole batch several times over, for attributions of other inputs."""
+    if count == 1:
+        return explanation
+    rows = torch.arange(len(explanation), device=explanation.target.device).repeat(count)
+    return explanation.rows(rows)  # type: ignore[return-value]
 
 
 def explained_again(explainer: "Explainer", explanation: Explanation, inputs: tuple[Tensor, ...]) -> Tensor:
@@ -215,7 +250,7 @@ def _relative_changes(
     here = explanation.per_feature()
     copies = neighbours(explanation, streams, "sensitivity", radius, samples)
     changes = [
-        (explained_again(explainer, explanation, noisy) - here).double().norm(dim=1) for noisy in copies
+        (moved - here).double().norm(dim=1) for _, moved in explained_copies(explainer, explanation, copies)
     ]
     return torch.stack(changes, 1) / _size(here)[:, None]
 
