@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 import salience
 from salience import WrongInput
 
+STEPS = "attribution.integrated_gradients.arguments.n_steps"
 SMALL = ["explained=12", "training.epochs=4", "metric=[deletion,sparseness,completeness_gap]"]
 EVERY_FILE = {
     "config.yaml", "overrides.yaml", "choices.json", "status.json", "environment.json", "network.safetensors",
@@ -35,7 +36,7 @@ def outputs(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def first(outputs):
-    return run(outputs, "attribution=[integrated_gradients,kernel_shap,saliency]")
+    return run(outputs, "attribution=[integrated_gradients,kernel_shap,saliency]", f"{STEPS}=50")
 
 
 def attributions(result, method: str) -> torch.Tensor:
@@ -67,7 +68,9 @@ def test_summary_names_scores_methods_and_ruler(first):
 
 
 def test_second_run_of_the_same_network_does_not_train_and_repeats_bit_for_bit(first, outputs):
-    again = run(outputs, "attribution=[saliency,integrated_gradients,kernel_shap]")  # in another order
+    again = run(
+        outputs, "attribution=[saliency,integrated_gradients,kernel_shap]", f"{STEPS}=50"
+    )  # in another order
     assert again.summary["network"]["trained"] is False
     for method in ("integrated_gradients", "kernel_shap", "saliency", "random", "input"):
         assert torch.equal(attributions(first, method), attributions(again, method)), method
@@ -81,7 +84,8 @@ def test_a_fresh_store_trains_to_the_same_bits(first, tmp_path):
 
 
 def test_other_batch_mates_change_nothing_but_rounding(first, outputs):
-    few = run(outputs, "attribution=[integrated_gradients,kernel_shap,saliency]", "explained=[3,1,7]")
+    chosen = ("attribution=[integrated_gradients,kernel_shap,saliency]", f"{STEPS}=50")
+    few = run(outputs, *chosen, "explained=[3,1,7]")
     for method in ("integrated_gradients", "kernel_shap", "saliency", "random"):
         whole, part = attributions(first, method), attributions(few, method)
         assert (whole[[3, 1, 7]] - part).abs().max() <= 1e-5 * whole.abs().max(), method

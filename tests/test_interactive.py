@@ -81,7 +81,7 @@ def test_integrated_gradients_equal_captums(steps):
 
 
 def test_what_an_explanation_says():
-    got = salience.explain(MODEL, X, "integrated_gradients")
+    got = salience.explain(MODEL, X, "integrated_gradients", n_steps=50)
     outputs = MODEL(X)
     assert torch.equal(got.target, outputs.argmax(1)) and torch.equal(got.score, outputs.max(1).values)
     assert got.per_feature().shape == (5, 6) and got.method == "integrated_gradients" and len(got) == 5
@@ -141,7 +141,7 @@ def test_ids_are_explained_at_their_embeddings():
     direct = captum.attr.IntegratedGradients(model).attribute(
         model.embedding(ids), model.embedding(torch.zeros(1, 5, dtype=torch.long)), target=1
     )
-    got = salience.explain(model, ids, "integrated_gradients", target=1)
+    got = salience.explain(model, ids, "integrated_gradients", target=1, n_steps=50)
     torch.testing.assert_close(got.attributions[0], direct.detach(), atol=1e-6, rtol=0)
     ids_ablated = captum.attr.FeatureAblation(lambda z: model(*model.embed(z))).attribute(ids, target=1)
     ours = salience.explain(model, ids, "feature_ablation", target=1).per_feature()
@@ -161,7 +161,7 @@ BASELINES = {
 @pytest.mark.parametrize("form", BASELINES)
 def test_baselines(form):
     given, full = BASELINES[form]
-    got = salience.explain(MODEL, X, "integrated_gradients", baselines=given, target=0)
+    got = salience.explain(MODEL, X, "integrated_gradients", baselines=given, target=0, n_steps=50)
     wanted = captum.attr.IntegratedGradients(MODEL).attribute(X, full, target=0)
     torch.testing.assert_close(got.attributions[0], wanted, atol=1e-6, rtol=0)
 

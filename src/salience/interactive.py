@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .attribution import guards
 from .attribution.baselines import Baseline
 from .attribution.explanation import Explained, Explanation, Explicand, at_target, feature_masks
+from .attribution.guards import NotFinite, Refused, same_mode
 from .attribution.inner import explainer_of
 from .attribution.signatures import is_method, made_by, named
 from .config import build, options, shipped
@@ -24,6 +24,7 @@ from .randomness import Streams
 if TYPE_CHECKING:
     import pandas as pd
 
+GUARDS = ("error", "warn", "off")
 FILLED = {"inputs", "target", "baselines", "feature_mask", "generators", "return_convergence_delta"}
 
 
@@ -37,6 +38,7 @@ def explain(
     layer: str | None = None,
     seed: int = 0,
     additional_forward_args: Any = None,
+    guards: str = "error",
     **arguments: Any,
 ) -> Explanation:
     """Explain `inputs` [examples, ...] (a tensor, or a tuple of several inputs) of any network.
@@ -46,19 +48,24 @@ def explain(
     after a method in third place it is that one). `target` is one class, one per example, or `"predicted"` (also None);
     outputs are [examples, classes] or one number per example. `baselines` as Captum takes them: a number, one row, one
     row per example, or the rows of a distribution for methods that average over one; None is zeros. `layer` names a
-    module of the network for methods that read one. The network, its mode and the global random streams are left as
+    module of the network for methods that read one. `guards` says what becomes of a method that would only seem to
+    explain this network: `"error"`, `"warn"` (explained all the same, with a warning) or `"off"`. The network, its mode and the global random streams are left as
     they were.
 
     Raises WrongInput for what cannot be: a misspelled method or argument, a target out of range, a method that cannot
     explain this network (attribution.guards.Refused).
     """
+    if guards not in GUARDS:
+        raise WrongInput(f"guards={guards}: one of {listed(GUARDS)}")
     chosen, *more = method or (arguments.pop("method", None),)
     if more or not isinstance(model, nn.Module):
-        raise WrongInput("explain takes a network (an nn.Module), its inputs and one method; all else by name")
+        raise WrongInput(
+            "explain takes a network (an nn.Module), its inputs and one method; all else by name"
+        )
     factory, spec = _factory(chosen)
     key = str(chosen if isinstance(chosen, str) else made_by(chosen).__name__)
     given = inputs if isinstance(inputs, tuple) else (inputs,)
-    with guards.same_mode(model):
+    with same_mode(model):
         explained, context = _closed(model, given, additional_forward_args)
         x = _explicand(explained, given, context, target, feature_mask)
         settings = _arguments(spec, arguments, factory, key)
@@ -66,12 +73,13 @@ def explain(
             explainer = explainer_of(factory)(
                 key, factory, explained, _modalities(given, x.inputs), _task(x), _no_examples(given),
                 Given(baselines), Streams(seed), settings, layer or spec.get("layer"),
+                guards,
             )  # fmt: skip
             return explainer.explain(x)
-        except (WrongInput, guards.NotFinite):
+        except (WrongInput, NotFinite):
             raise
         except Exception as error:  # Captum's and the network's own, of any kind
-            raise guards.Refused(f"{key}: {str(error).strip() or type(error).__name__}") from error
+            raise Refused(f"{key}: {str(error).strip() or type(error).__name__}") from error
 
 
 def measure(
@@ -102,7 +110,7 @@ def measure(
         explanation = replace(explanation, relevant=relevant)
     reference = _reference(explanation, baselines)
     columns = {}
-    with guards.same_mode(explainer.model):
+    with same_mode(explainer.model):
         explainer.model.eval()
         for given in [metrics] if isinstance(metrics, str | Metric) else metrics:
             name, metric = (given, _metric(given, seed)) if isinstance(given, str) else (given.key, given)

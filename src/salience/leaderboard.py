@@ -1,7 +1,7 @@
 """The table of a run: methods by metrics, read from its summary. Terminal, page and notebook show the same."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -49,6 +49,16 @@ class Row:
     entries: dict[str, Entry]
     warnings: tuple[str, ...]
     cost: Mapping[str, Any]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    """What the method says of its examples (`steps`, `gap`, ...): mean, least and most of each."""
+
+    @property
+    def said(self) -> str:
+        """The details in words: `steps 50 to 400, complete 0.98`."""
+        return ", ".join(
+            f"{name.replace('_', ' ')} {_range(found) if name != 'complete' else format(found['mean'], '.3g')}"
+            for name, found in self.details.items()
+        )
 
 
 @dataclass(frozen=True)
@@ -89,7 +99,16 @@ def leaderboard(summary: Mapping[str, Any], controls: Collection[str] = ()) -> L
             columns.setdefault(name, Column(name, bool(entry.get("higher_is_better"))))
         entries = {name: _entry(entry) for name, entry in metrics.items()}
         warnings = tuple(map(str, found.get("warnings") or ()))
-        rows.append(Row(method, method in controls, entries, warnings, found.get("cost") or {}))
+        rows.append(
+            Row(
+                method,
+                method in controls,
+                entries,
+                warnings,
+                found.get("cost") or {},
+                found.get("details") or {},
+            )
+        )
     doubt = (summary.get("network") or {}).get("warning")
     return Leaderboard(list(columns.values()), sorted(rows, key=lambda row: row.control), doubt)
 
@@ -118,3 +137,9 @@ def _magnitude(value: float) -> int:
 
 def _share(entry: Entry) -> str:
     return f"{entry.undefined} of {entry.n + entry.undefined} examples"
+
+
+def _range(found: Mapping[str, float]) -> str:
+    """`50`, or `50 to 400`."""
+    least, most = (f"{found[name]:.4g}" for name in ("least", "most"))
+    return least if least == most else f"{least} to {most}"

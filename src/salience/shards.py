@@ -1,6 +1,6 @@
 """Explicands and explanations as named tensors and text, and back: the content of one shard on disk."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from typing import Any, cast
@@ -54,6 +54,7 @@ def from_explanation(explanation: Explanation, reference: Reference) -> Shard:
     tensors |= {f"background.{i}": t for i, t in enumerate(explanation.background or ())}
     if explanation.convergence_delta is not None:
         tensors["convergence_delta"] = explanation.convergence_delta
+    tensors |= {f"details.{name}": tensor for name, tensor in explanation.details.items()}
     kind = "none"
     if explanation.baselines is not None:
         kind = "reference" if _same(explanation.baselines, reference.values) else "own"
@@ -71,6 +72,7 @@ def to_explanation(shard: Shard, explicand: Explicand, reference: Reference, **k
         **{field.name: getattr(explicand, field.name) for field in fields(explicand)},
         attributions=_group(tensors, "attributions"),
         convergence_delta=tensors.get("convergence_delta"),
+        details={n.removeprefix("details."): t for n, t in tensors.items() if n.startswith("details.")},
         baselines=baselines[metadata["baselines"]],
         background=_group(tensors, "background") or None,
         reduce="mean" if metadata["reduce"] == "mean" else "sum",
@@ -131,13 +133,15 @@ class Stored:
 def joined(parts: Sequence[Explanation]) -> Explanation:
     """Shards one after the other; what all examples share (masks, common baselines) stays as it is."""
     first = parts[0]
-    names = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor | tuple)]
+    names = [f.name for f in fields(first) if isinstance(getattr(first, f.name), Tensor | tuple | Mapping)]
     return replace(first, **{name: _joined([getattr(p, name) for p in parts], parts) for name in names})
 
 
 def _joined(values: Sequence[Any], parts: Sequence[Explanation]) -> Any:
     if isinstance(values[0], tuple):
         return tuple(_joined(column, parts) for column in zip(*values, strict=True))
+    if isinstance(values[0], Mapping):
+        return {key: _joined([v[key] for v in values], parts) for key in values[0]}
     if not isinstance(values[0], Tensor):
         return values[0]
     aligned = all(len(value) == len(part) for value, part in zip(values, parts, strict=True))

@@ -58,7 +58,7 @@ def test_integrated_gradients_until_complete():
     got, delta = method.attribute(x, target=0, n_steps="auto", return_convergence_delta=True)
     assert delta.abs().le(1e-3 * torch.tensor([390.0, 15.0]) + 1e-4).all()
     close(got[:, 1], [390.0, 15.0], 0.4)
-    assert method.steps_used.tolist()[1] == 50, "linear on the way: nothing to refine"
+    assert method.details["steps"].tolist()[1] == 50, "linear on the way: nothing to refine"
 
 
 @pytest.mark.parametrize("method", ["saliency", "input_x_gradient"])

@@ -148,7 +148,7 @@ def test_a_captum_class_is_called_with_what_fits(monkeypatch):
 
 
 def test_cost_counts_rows():
-    cost = explained("integrated_gradients").cost
+    cost = explained("integrated_gradients", arguments={"n_steps": 50}).cost
     assert (cost.forward_rows, cost.backward_rows) == (5 * 50 + 5 + 1, 5 * 50)
     assert cost.seconds > 0 and cost.peak_mb is None
     assert explained("feature_ablation").cost.forward_rows == 5 * 7
@@ -241,7 +241,7 @@ def test_which_explainer_a_class_needs():
 
 
 def test_preflight_learns_what_a_method_needs():
-    explainer = make_explainer("integrated_gradients", random_mlp(), DATA)
+    explainer = make_explainer("integrated_gradients", random_mlp(), DATA, arguments={"n_steps": 50})
     plan = preflight(explainer, make_explicand(explainer, DATA[:2]))
     assert plan.backward_rows == 50 and 50 < plan.forward_rows <= 52
     lime = make_explainer(captum.attr.Lime, random_mlp(), DATA)

@@ -6,7 +6,6 @@ Captum's `Attribution` is the only interface: whatever the class, its arguments 
 
 import inspect
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,15 +16,16 @@ import torch
 from torch import Tensor
 
 from ..data.base import Examples, Task
-from ..errors import WrongInput, nearest
 from ..modality import Modality
 from ..randomness import Streams, global_state, same_state
 from . import guards
 from .averaging import Result, Rows, averaged, joined, target_by_target
 from .baselines import Baseline
+from .calls import embedded_baseline, in_dtype_of_inputs, one_row, outcome, peak_mb, summing, windows
 from .explanation import Cost, Explained, Explanation, Explicand
-from .planner import FEWEST, chunks, rows_per_pass, summed_gradients
-from .signatures import TUPLES, as_tuples, constructor_of, innermost, parameters
+from .inside import named_layer
+from .planner import FEWEST, chunks, rows_per_pass
+from .signatures import as_tuples, constructor_of, innermost, parameters
 
 
 class Explainer:
@@ -89,14 +89,14 @@ class Explainer:
         given = self.factory.keywords if isinstance(self.factory, partial) else {}
         inner = given.get("attribution_method")
         if inner is not None:
-            method = self.factory(attribution_method=_summing(inner(self.model)))
+            method = self.factory(attribution_method=summing(inner(self.model)))
         elif "layer" in constructor_of(self.factory):
             method = self.factory(self.model, layer=self._layer())
         else:
             method = self.factory(self.model)
         self.notes = guards.notes(method) if self.guarded != "off" else ()
         self.notes += self._refused(guards.before(innermost(method), self.model))
-        return _summing(method)
+        return summing(method)
 
     def _refused(self, reason: str | None) -> tuple[str, ...]:
         """What becomes of a guard's objection: Refused, a note, or nothing."""
@@ -118,13 +118,7 @@ class Explainer:
                 f"attribution={self.key}: needs a layer{self.layer_needs}, and "
                 f"{type(self.model.model).__name__} names none; set attribution.{self.key}.layer"
             )
-        named = {n: m for n, m in self.model.model.named_modules() if n}
-        if name not in named:
-            raise WrongInput(
-                f"attribution.{self.key}.layer={name}: no such layer.{nearest(name, named)} "
-                f"Layers: {', '.join(list(named)[:20])}"
-            )
-        return named[name]
+        return named_layer(self.model.model, name, f"attribution.{self.key}.layer={name}")
 
     # -- explaining ----------------------------------------------------------------------------------------------
 
@@ -134,26 +128,28 @@ class Explainer:
         before, start = (counter.forward_rows, counter.backward_rows), time.perf_counter()
         notes = self.notes + self._refused(guards.before_rows(innermost(self.method), self.model, x))
         baselines, background = self._baselines(x)
-        given = baselines if background is None else background
-        attributions, delta = self.attribute(x.inputs, given, x.target, x.index, x.context, x.feature_mask)
+        rows = Rows(x.inputs, x.target, x.index, x.context, x.feature_mask)
+        found = self._explained(rows, baselines if background is None else background)
         explanation = self._explanation(
             **vars(x),
-            attributions=attributions,
+            attributions=found.attributions,
             baselines=baselines,
             background=background,
-            convergence_delta=delta,
+            convergence_delta=found.delta,
+            details=found.details,
             reduce=self.reduce,
             method=self.key,
             modalities=self.modalities,
             task=self.task,
             explainer=self,
         )
+        explanation = replace(explanation, details=guards.with_verdict(explanation, self.method))
         notes += self._judged(explanation)
         cost = Cost(
             counter.forward_rows - before[0],
             counter.backward_rows - before[1],
             time.perf_counter() - start,
-            _peak(x),
+            peak_mb(x.inputs[0].device),
         )
         return replace(explanation, warnings=notes, cost=cost)
 
@@ -188,13 +184,17 @@ class Explainer:
         index: Tensor,
         context: tuple[Tensor, ...],
         feature_mask: tuple[Tensor, ...],
-    ) -> Result:
+    ) -> tuple[tuple[Tensor, ...], Tensor | None]:
         """Attributions and convergence delta (or None) of embedded inputs, with the draws that belong to `index`.
 
         What metrics call for perturbed copies: a copy gets the random numbers of its original. `baselines` are those
         of the explanation, or its background; over that, a method that takes one baseline at a time is averaged.
         """
-        rows = Rows(inputs, target, index, context, feature_mask)
+        found = self._explained(Rows(inputs, target, index, context, feature_mask), baselines)
+        return found.attributions, found.delta
+
+    def _explained(self, rows: Rows, baselines: tuple[Tensor, ...] | None) -> Result:
+        """What the method gives, with the network left as it was."""
         with guards.untouched(self.model, isinstance(self.method, guards.SWAPS_WEIGHTS)):
             if baselines is not None and self.baseline.by_target:
                 return target_by_target(self._averaged, rows, baselines, self.baseline.rows_for)
@@ -263,60 +263,26 @@ class Explainer:
         results = []
         for row in range(len(index)):
             with self.streams.seeded(self.key, int(index[row])):
-                results.append(self._attribute(self._one_row(call, row, len(index))))
+                shared = ("baselines",) if self.takes_distribution else ()
+                results.append(self._attribute(one_row(call, row, len(index), shared)))
         return joined(results)
 
-    def _one_row(self, call: dict[str, Any], row: int, count: int) -> dict[str, Any]:
-        def cut(name: str, value: Any) -> Any:
-            if isinstance(value, tuple):
-                return tuple(cut(name, v) for v in value)
-            shared = name == "baselines" and self.takes_distribution
-            return (
-                value[row : row + 1]
-                if isinstance(value, Tensor) and len(value) == count and not shared
-                else value
-            )
-
-        return {name: cut(name, value) for name, value in call.items()}
-
     def _attribute(self, call: dict[str, Any]) -> Result:
-        """Fill in the arguments that this method has, call it, and bring the result into one form."""
+        """Call the method with what it takes of `call` and of what the data knows."""
         available = call | self._filled_in(call["inputs"])
-        accepted = {
-            name: value for name, value in available.items() if name in self.parameters and value is not None
-        }
-        single = len(call["inputs"]) == 1
-        bare = {
-            n: v[0] if single and isinstance(v, tuple) and n in TUPLES else v for n, v in accepted.items()
-        }
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Captum narrates its hooks; what matters is checked by guards
-            result = self.method.attribute(**bare | self.arguments)
-        delta = None
-        if bare.get("return_convergence_delta"):
-            result, delta = result
-            delta = delta.detach().reshape(len(call["inputs"][0]), -1).mean(1)
-        result = result if isinstance(result, tuple) else (result,)
-        return self._formed(result, call["inputs"]), delta
+        accepted = {n: v for n, v in available.items() if n in self.parameters and v is not None}
+        return outcome(self.method, accepted, self.arguments, self._formed)
 
     def _formed(self, result: tuple[Tensor, ...], inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """What a method returned, without its graph and in the dtype of the inputs."""
-        return tuple(
-            a.detach().to(x.dtype if x.is_floating_point() else a.dtype)
-            for a, x in zip(result, inputs, strict=True)
-        )
+        """What a method returned, as it is kept."""
+        return in_dtype_of_inputs(result, inputs)
 
     def _filled_in(self, inputs: tuple[Tensor, ...]) -> dict[str, Any]:
         """What the data knows: the smallest block that is one feature, and whether to report the delta."""
         filled: dict[str, Any] = {"return_convergence_delta": True if self.promises_delta else None}
         if "sliding_window_shapes" in self.parameters and "sliding_window_shapes" not in self.arguments:
-            windows = tuple(m.window(x) for m, x in zip(self.modalities, inputs, strict=True))
-            if any(w is None for w in windows):
-                raise guards.Refused(
-                    f"attribution={self.key}: no window is one feature here; use feature_ablation, or set "
-                    f"attribution.{self.key}.arguments.sliding_window_shapes"
-                )
-            filled |= {"sliding_window_shapes": windows, "strides": windows}
+            blocks = windows(self.key, self.modalities, inputs)
+            filled |= {"sliding_window_shapes": blocks, "strides": blocks}
         return filled
 
     # -- baselines -----------------------------------------------------------------------------------------------
@@ -331,19 +297,6 @@ class Explainer:
         """Whether it averages over many baseline rows itself: methods that insist on being given them."""
         return self.takes_baselines and self.parameters["baselines"].default is inspect.Parameter.empty
 
-    def _raw_baselines(self, x: Explicand) -> tuple[Tensor, ...]:
-        """WrongInput for a baseline that is made of training rows where there are none (networks in memory)."""
-        missing = WrongInput(
-            f"baseline={self.baseline.name}: is made of training rows, and there are none here"
-        )
-        try:
-            raw = self.baseline.of(self.modalities, self.train, x, self.streams)
-        except (IndexError, RuntimeError) as error:
-            raise error if len(self.train) else missing from error
-        if not len(self.train) and not all(len(b) and bool(b.isfinite().all()) for b in raw):
-            raise missing
-        return raw
-
     def _baselines(self, x: Explicand) -> tuple[tuple[Tensor, ...] | None, tuple[Tensor, ...] | None]:
         """Embedded baselines: one row (or one per example), or the rows of a distribution."""
         if not self.takes_baselines:
@@ -353,28 +306,6 @@ class Explainer:
                 f"attribution={self.key}: averages over rows that all examples share, and "
                 f"baseline={self.baseline.name} gives each its own; use samples or uniform"
             )
-        raw = self._raw_baselines(x)
-        with torch.no_grad():
-            embedded = tuple(
-                b.to(i.device).to(i.dtype) for b, i in zip(self.model.embed(*raw), x.inputs, strict=True)
-            )
         several = self.takes_distribution or self.baseline.is_distribution
-        if not several and any(len(b) not in (1, len(x)) for b in embedded):
-            raise WrongInput(
-                f"attribution={self.key}: {max(len(b) for b in embedded)} baselines for {len(x)} examples; give one, "
-                "or one per example"
-            )
+        embedded = embedded_baseline(self, x, several)
         return (None, embedded) if several else (embedded, None)
-
-
-def _summing(method: captum.attr.Attribution) -> captum.attr.Attribution:
-    """Take gradients from the sum of the scores: the same numbers, many times faster than one root per row."""
-    if hasattr(method, "gradient_func"):
-        method.gradient_func = summed_gradients
-    return method
-
-
-def _peak(x: Explicand) -> float | None:
-    if x.inputs[0].device.type != "cuda":
-        return None
-    return torch.cuda.max_memory_allocated(x.inputs[0].device) / 2**20

@@ -76,6 +76,8 @@ def _cut(name: str, value: object, at: slice | Tensor) -> object:
     """`value[at]` for tensors that have a row per example; what all examples share stays."""
     if isinstance(value, tuple) and value and all(isinstance(v, Tensor) for v in value):
         return tuple(_cut(name, v, at) for v in value)
+    if isinstance(value, Mapping):
+        return {key: _cut(key, v, at) for key, v in value.items()}
     if not isinstance(value, Tensor) or name == "background":
         return value
     return value if name in ("feature_mask", "baselines") and len(value) == 1 else value[at]
@@ -93,6 +95,10 @@ class Explanation(Explicand):
     """The rows that the method averaged over, where its baseline is a distribution [rows, ...]."""
     convergence_delta: Tensor | None = None
     """Sum of attributions minus change of output [examples], as the method reports it; None where it does not."""
+    details: Mapping[str, Tensor] = field(default_factory=dict)
+    """What else the method says of each example, one number [examples] each: `steps` taken along a path, `gap` (how
+    far the attributions are from the change of output that they should sum to), `complete` (whether that is within the
+    tolerance), `surrogate_r2`, `zero_fraction`."""
     reduce: Literal["sum", "mean"] = "sum"
     """How elements make a feature: a share each (gradients: sum), or the group's value in each (perturbation: mean)."""
     method: str = ""

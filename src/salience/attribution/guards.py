@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import WrongInput
-from .batched.gradients import total
+from .batched.gradients import MOST_STEPS, total
 from .explanation import Explained, Explanation, Explicand, feature_totals
 
 NEEDS_RELU = (
@@ -103,25 +103,31 @@ def gaps(delta: Tensor, change: Tensor) -> Tensor:
     return delta.abs() > RELATIVE * change.abs() + ABSOLUTE
 
 
-def incomplete(
-    explanation: Explanation, method: captum.attr.Attribution, change: Tensor | None = None
-) -> tuple[str, ...]:
-    """A warning where attributions do not sum to the change of output as the method promises.
+def with_verdict(explanation: Explanation, method: captum.attr.Attribution) -> dict[str, Tensor]:
+    """The details of an explanation with its `gap` and whether it is `complete` [examples], where that is promised.
 
-    `change` [examples] is what they should sum to; None takes their sum less the convergence delta.
+    What the attributions should sum to is their sum less the convergence delta.
     """
-    delta = explanation.convergence_delta
-    shares = isinstance(method, EXACT + CONVERGING) and method.multiplies_by_inputs
-    if delta is None or not shares:
+    delta, known = explanation.convergence_delta, dict(explanation.details)
+    promised = isinstance(method, EXACT + CONVERGING) and method.multiplies_by_inputs
+    if delta is None or not promised:
+        return known
+    return known | {"gap": delta, "complete": ~gaps(delta, total(explanation.attributions) - delta)}
+
+
+def incomplete(explanation: Explanation, method: captum.attr.Attribution) -> tuple[str, ...]:
+    """A warning where attributions do not sum to the change of output as the method promises."""
+    complete, gap = explanation.details.get("complete"), explanation.details.get("gap")
+    if complete is None or gap is None or bool((complete == 1).all()):
         return ()
-    change = total(explanation.attributions) - delta if change is None else change
-    missed = gaps(delta, change)
-    if not bool(missed.any()):
-        return ()
-    worst = (delta.abs() / change.abs().clamp(min=1e-12))[missed].max().item()
-    remedy = (
-        "raise n_steps or set it to auto" if isinstance(method, CONVERGING) else "use integrated_gradients"
-    )
+    missed = complete != 1  # the mean over several baselines is a share
+    change = total(explanation.attributions) - gap
+    worst = (gap.abs() / change.abs().clamp(min=1e-12))[missed].max().item()
+    steps = explanation.details.get("steps")
+    remedy = "use integrated_gradients"
+    if steps is not None:
+        remedy = f"{int(steps.max())} steps are not enough: raise n_steps or set it to auto"
+        remedy = remedy if int(steps.max()) < MOST_STEPS else f"the most steps ({MOST_STEPS}) are spent"
     return (
         f"incomplete for {int(missed.sum())} of {len(missed)} examples: the sum misses f(x) - f(baseline) "
         f"by up to {worst:.1%}; {remedy}",
@@ -133,7 +139,7 @@ def surrogate(explanation: Explanation, method: captum.attr.Attribution) -> tupl
     if not isinstance(method, captum.attr.Lime) or isinstance(method, captum.attr.KernelShap):
         return ()
     found: tuple[str, ...] = ()
-    fit = getattr(method, "surrogate_r2", None)
+    fit = explanation.details.get("surrogate_r2")
     if fit is not None and bool((fit < LOWEST_R2).any()):
         found += (
             f"the linear surrogate fits badly for {int((fit < LOWEST_R2).sum())} of {len(fit)} examples "

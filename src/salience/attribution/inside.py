@@ -7,10 +7,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import WrongInput, nearest
 from .planner import Call, chunks, select
 
 Selector = int | tuple | Callable[[Tensor], Tensor]
 """A unit of a layer: its number, counted row by row; its place along each axis; or a function of the layer's output."""
+
+
+def named_layer(network: nn.Module, name: str, said: str) -> nn.Module:
+    """The module of `network` called `name`; WrongInput begins with `said` where there is none."""
+    named = {n: m for n, m in network.named_modules() if n}
+    if name not in named:
+        raise WrongInput(
+            f"{said}: no such layer.{nearest(name, named)} Layers: {', '.join(list(named)[:20])}"
+        )
+    return named[name]
 
 
 @contextmanager

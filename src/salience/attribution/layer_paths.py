@@ -7,7 +7,7 @@ import captum.attr
 import torch
 from torch import Tensor
 
-from .batched.gradients import ABSOLUTE, FIRST_STEPS, MOST_STEPS, RELATIVE
+from .batched.gradients import ABSOLUTE, MOST_STEPS, RELATIVE, first_steps
 from .planner import Call
 
 
@@ -28,10 +28,10 @@ class LayerIntegratedGradients(captum.attr.LayerIntegratedGradients):
         return_convergence_delta: bool = False,
         attribute_to_layer_input: bool = False,
     ) -> Any:
-        """As Captum's, for a layer that gives one tensor."""
+        """As Captum's, for a layer that gives one tensor; `details["steps"]` [rows] are those that each row took."""
         call = Call(self.forward_func, inputs, baselines, target, additional_forward_args)
         return integrated(
-            super().attribute, call, n_steps, method, return_convergence_delta, attribute_to_layer_input
+            self, super().attribute, call, n_steps, method, return_convergence_delta, attribute_to_layer_input
         )
 
 
@@ -52,20 +52,21 @@ class LayerConductance(captum.attr.LayerConductance):
         return_convergence_delta: bool = False,
         attribute_to_layer_input: bool = False,
     ) -> Any:
-        """As Captum's, for a layer that gives one tensor."""
+        """As Captum's, for a layer that gives one tensor; `details["steps"]` [rows] are those that each row took."""
         call = Call(self.forward_func, inputs, baselines, target, additional_forward_args)
         return integrated(
-            super().attribute, call, n_steps, method, return_convergence_delta, attribute_to_layer_input
+            self, super().attribute, call, n_steps, method, return_convergence_delta, attribute_to_layer_input
         )
 
 
 def integrated(
-    whole: Callable, call: Call, n_steps: int | str, method: str, with_delta: bool, of_input: bool
+    of: Any, whole: Callable, call: Call, n_steps: int | str, method: str, with_delta: bool, of_input: bool
 ) -> Any:
-    """A Captum method that integrates along a path, for as many rows at a time as fit, in enough steps."""
-    if n_steps != "auto" and (not isinstance(n_steps, int) or n_steps < 1):
-        raise ValueError(f"n_steps={n_steps}: must be 1 or more, or auto")
-    steps = FIRST_STEPS if isinstance(n_steps, str) else n_steps
+    """A Captum method that integrates along a path, for as many rows at a time as fit, in enough steps.
+
+    `of` is the object that is told in its `details` how many steps each row took.
+    """
+    steps = first_steps(n_steps)
 
     def once_more(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
         pieces = []
@@ -80,6 +81,7 @@ def integrated(
         return torch.cat(attributions).detach(), torch.cat(deltas).detach()
 
     found, gap = once_more(torch.arange(len(call), device=call.inputs[0].device), steps)
+    used = torch.full_like(gap, steps, dtype=torch.long)
     while n_steps == "auto" and steps < MOST_STEPS:
         change = found.flatten(1).sum(1) - gap
         open_ = (gap.abs() > RELATIVE * change.abs() + ABSOLUTE).nonzero()[:, 0]
@@ -87,4 +89,6 @@ def integrated(
             break
         steps *= 2
         found[open_], gap[open_] = once_more(open_, steps)
+        used[open_] = steps
+    of.details = {"steps": used}
     return (found, gap) if with_delta else found

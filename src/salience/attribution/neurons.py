@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .batched import DeepLift, DeepLiftShap, FeatureAblation, GradientShap, IntegratedGradients
+from .batched.gradients import ABSOLUTE, FIRST_STEPS, MOST_STEPS, RELATIVE, first_steps, total
 from .inside import Unit, row_parts, selected
 from .planner import Call, gradients
 
@@ -56,10 +57,12 @@ class NeuronIntegratedGradients(captum.attr.NeuronIntegratedGradients):
         """As Captum's; the delta is the sum minus the unit's change."""
         unit = Unit(self.forward_func, self.layer, neuron_selector, attribute_to_neuron_input)
         explainer = IntegratedGradients(unit, self.multiplies_by_inputs)
-        return explainer.attribute(
+        found = explainer.attribute(
             inputs, baselines, None, additional_forward_args, n_steps, method, internal_batch_size,
             return_convergence_delta,
         )  # fmt: skip
+        self.details = explainer.details
+        return found
 
     def has_convergence_delta(self) -> bool:
         """Captum's gives none."""
@@ -67,7 +70,13 @@ class NeuronIntegratedGradients(captum.attr.NeuronIntegratedGradients):
 
 
 class NeuronConductance(captum.attr.NeuronConductance):
-    """Captum's NeuronConductance (Dhamdhere 2018): how much of the target flows from each input through the unit."""
+    """Captum's NeuronConductance (Dhamdhere 2018): how much of the target flows from each input through the unit.
+
+    With `n_steps="auto"` it starts at 50 steps and doubles them, for the rows that need it, until the sum over the
+    inputs moves by at most 1e-3 of itself + 1e-4 (what it should be is known of no single unit) or 1,600 steps are
+    spent. After a call `details` say for each row the `steps`, and with "auto" by how much the last doubling moved the
+    sum (`gap`) and whether that is little enough (`complete`).
+    """
 
     def attribute(  # type: ignore[override]
         self,
@@ -76,23 +85,46 @@ class NeuronConductance(captum.attr.NeuronConductance):
         baselines: Any = None,
         target: Any = None,
         additional_forward_args: Any = None,
-        n_steps: int = 50,
+        n_steps: int | str = 50,
         method: str = "riemann_trapezoid",
         attribute_to_neuron_input: bool = False,
     ) -> Any:
         """As Captum's."""
         call = Call(self.forward_func, inputs, baselines, target, additional_forward_args)
         pick, of_input = selected(neuron_selector), attribute_to_neuron_input
-        whole = super().attribute
+        whole, steps = super().attribute, first_steps(n_steps)
 
-        def one(rows: Tensor) -> tuple[Tensor, ...]:
-            own, wanted, context = call.at(rows)
-            base = call.baselines_at(rows)
-            return whole(
-                own, pick, base, wanted, context or None, n_steps, method, attribute_to_neuron_input=of_input
-            )
+        def in_steps(which: Tensor, count: int) -> tuple[Tensor, ...]:
+            pieces = []
+            for rows in which.split(max(1, call.rows // count)):
+                own, wanted, context = call.at(rows)
+                base = call.baselines_at(rows)
+                pieces.append(
+                    whole(
+                        own, pick, base, wanted, context or None, count, method, attribute_to_neuron_input=of_input
+                    )
+                )  # fmt: skip
+            return tuple(torch.cat([a.detach() for a in p]) for p in zip(*pieces, strict=True))
 
-        return streamed(call, one, max(1, call.rows // n_steps))
+        rows = torch.arange(len(call), device=call.inputs[0].device)
+        found = in_steps(rows, steps)
+        self.details = {"steps": torch.full_like(rows, steps)}
+        return call.result(self._settled(found, rows, in_steps) if n_steps == "auto" else found)
+
+    def _settled(
+        self, found: tuple[Tensor, ...], rows: Tensor, in_steps: Callable[[Tensor, int], tuple[Tensor, ...]]
+    ) -> tuple[Tensor, ...]:
+        """Double the steps of those rows whose sum still moves."""
+        steps, used, gap = FIRST_STEPS, self.details["steps"], total(found).new_zeros(len(rows))
+        while len(rows) and steps < MOST_STEPS:
+            steps *= 2
+            finer, before = in_steps(rows, steps), total(found)[rows]
+            found = tuple(a.index_copy(0, rows, f) for a, f in zip(found, finer, strict=True))
+            gap[rows], used[rows] = total(finer) - before, steps
+            rows = rows[gap[rows].abs() > RELATIVE * total(finer).abs() + ABSOLUTE]
+        complete = torch.ones(len(gap), dtype=torch.bool, device=gap.device).index_fill(0, rows, False)
+        self.details = {"steps": used, "gap": gap, "complete": complete}
+        return found
 
 
 class NeuronDeepLift(captum.attr.NeuronDeepLift):

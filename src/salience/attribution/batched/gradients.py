@@ -1,6 +1,6 @@
 """Integrated gradients, GradientShap and NoiseTunnel, streamed: memory is one pass, however many steps or samples."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import captum.attr
@@ -43,15 +43,25 @@ def per_row(values: Tensor, like: Tensor) -> Tensor:
     return values.reshape(-1, *(1,) * (like.dim() - 1))
 
 
+def first_steps(n_steps: int | str) -> int:
+    """The number of steps to begin with; ValueError for what is neither `auto` nor a number from 1 on."""
+    if n_steps == "auto":
+        return FIRST_STEPS
+    if not isinstance(n_steps, int) or n_steps < 1:
+        raise ValueError(f"n_steps={n_steps}: must be 1 or more, or auto")
+    return n_steps
+
+
 class IntegratedGradients(captum.attr.IntegratedGradients):
     """Captum's IntegratedGradients (Sundararajan 2017) in bounded memory, with `n_steps="auto"`.
 
     Attributions sum to f(x) - f(baseline) as the number of steps grows. With "auto" it starts at 50 steps and doubles
     them, for the rows that need it, until the completeness gap is at most 1e-3 |f(x) - f(baseline)| + 1e-4 or 1,600
-    steps are spent. After a call `steps_used` [rows] says how many each row took.
+    steps are spent. After a call `details["steps"]` [rows] says how many each row took. A row whose gap lies within
+    rounding of the tolerance may take twice the steps among other batch mates.
     """
 
-    steps_used: Tensor | None = None
+    details: Mapping[str, Tensor] = {}
 
     def attribute(  # type: ignore[override]
         self,
@@ -69,12 +79,11 @@ class IntegratedGradients(captum.attr.IntegratedGradients):
         if not all(x.is_floating_point() for x in call.inputs):
             raise ValueError("integrated gradients interpolate their input: give embedded tokens, not ids")
         call.gradient_rows = internal_batch_size or call.gradient_rows
+        steps = first_steps(n_steps)
         if n_steps == "auto":
             return self._until_complete(call, method, return_convergence_delta)
-        if not isinstance(n_steps, int) or n_steps < 1:
-            raise ValueError(f"n_steps={n_steps}: must be 1 or more, or auto")
-        attributions = self._integrate(call, n_steps, method)
-        self.steps_used = torch.full((len(call),), n_steps)
+        attributions = self._integrate(call, steps, method)
+        self.details = {"steps": torch.full((len(call),), steps, device=call.inputs[0].device)}
         return call.result(attributions, self._gap(call, attributions) if return_convergence_delta else None)
 
     def _integrate(
@@ -102,7 +111,7 @@ class IntegratedGradients(captum.attr.IntegratedGradients):
         change = call.all_scores() - call.baseline_scores()
         steps = FIRST_STEPS
         attributions = self._integrate(call, steps, method)
-        self.steps_used = torch.full((len(call),), steps)
+        used = torch.full((len(call),), steps, device=change.device)
         gap = total(attributions) - change
         tolerance = RELATIVE * change.abs() + ABSOLUTE
         while steps < MOST_STEPS and bool((open_ := gap.abs() > tolerance).any()):
@@ -112,8 +121,9 @@ class IntegratedGradients(captum.attr.IntegratedGradients):
             attributions = tuple(
                 a.index_copy(0, rows, f[rows]) for a, f in zip(attributions, finer, strict=True)
             )
-            self.steps_used[rows.cpu()] = steps
+            used[rows] = steps
             gap = total(attributions) - change
+        self.details = {"steps": used}
         return call.result(attributions, gap if with_delta else None)
 
 

@@ -1,6 +1,6 @@
 """KernelShap and Lime: linear surrogates around each row, all rows solved at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import captum.attr
@@ -155,8 +155,8 @@ class Lime(captum.attr.Lime):
 
     Masks are fair coins per feature, weights the exponential kernel of the cosine distance in the input, as Captum
     has them; its default Lasso (alpha 0.01) sets most coefficients to 0. Given an `interpretable_model`,
-    `similarity_func` or `perturb_func`, it is Captum's own. After a call `surrogate_r2` [rows] says how well the
-    surrogate fits (1 is best) and `zero_fraction` how many coefficients are exactly 0.
+    `similarity_func` or `perturb_func`, it is Captum's own. After a call `details` say for each row how well the
+    surrogate fits (`surrogate_r2`, 1 is best) and which share of its coefficients is exactly 0 (`zero_fraction`).
     """
 
     def __init__(
@@ -168,8 +168,7 @@ class Lime(captum.attr.Lime):
     ):
         super().__init__(forward_func, interpretable_model, similarity_func, perturb_func)
         self.is_captums = any(a is not None for a in (interpretable_model, similarity_func, perturb_func))
-        self.surrogate_r2: Tensor | None = None
-        self.zero_fraction = 0.0
+        self.details: Mapping[str, Tensor] = {}
 
     def attribute(  # type: ignore[override]
         self,
@@ -218,10 +217,11 @@ class Lime(captum.attr.Lime):
         spread = (weight * (value - centre) ** 2).sum(1)
         fitted = (coefficients * (2 * right - (gram @ coefficients[..., None])[..., 0])).sum(1)
         flat = spread <= 1e-24  # nothing varies, so nothing is left to fit
-        self.surrogate_r2 = torch.where(flat, 1.0, fitted / spread.clamp(min=1e-24))
-        self.zero_fraction = (
-            (coefficients[game.players] == 0).double().mean().item() if game.players.any() else 0.0
-        )
+        zero = (coefficients == 0) & game.players
+        self.details = {
+            "surrogate_r2": torch.where(flat, 1.0, fitted / spread.clamp(min=1e-24)),
+            "zero_fraction": zero.sum(1) / game.players.sum(1).clamp(min=1),
+        }
         first = game.call.inputs[0]
         return coefficients.to(first.dtype if first.is_floating_point() else torch.float32)
 
