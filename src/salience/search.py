@@ -163,7 +163,7 @@ class Search:
             known.run(function, [(arguments, None)])[0]
             for function, arguments in (
                 (signature_mistakes, (texts,)),
-                (directions, (json.dumps(config["metric"]), settings.objectives)),
+                (directions, (json.dumps(config.get("metric", {})), settings.objectives)),
             )
         )
         if wrong.value or wrong.state != "completed" or better.state != "completed":

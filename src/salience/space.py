@@ -132,7 +132,7 @@ def named(names: Sequence[str], config: Mapping[str, Any], keys: Sequence[str]) 
     """WrongInput unless a run of `config` has every objective, and no key that is varied changes the ruler."""
     if not names:
         raise WrongInput("objectives=[]: give one or more: accuracy, r2, METHOD.METRIC, METHOD.cost")
-    methods = [*config["attribution"], *config["controls"]]
+    methods = [*config["attribution"], *config.get("controls", {})]
     for name in names:
         method, dot, metric = str(name).rpartition(".")
         if not dot:
@@ -144,13 +144,14 @@ def named(names: Sequence[str], config: Mapping[str, Any], keys: Sequence[str]) 
             raise WrongInput(
                 f"objectives={name}: no such method in this run.{near} Methods: {listed(methods)}"
             )
-        metrics = [*config["metric"], "cost", *COSTS]
+        measured = config.get("metric", {})
+        metrics = [*measured, "cost", *COSTS]
         if metric not in metrics:
             near = nearest(metric, metrics)
             raise WrongInput(
                 f"objectives={name}: not measured in this run.{near} There are: {listed(metrics)}"
             )
-        if changed := [key for key in keys if key.split(".")[0] in RULER and metric in config["metric"]]:
+        if changed := [key for key in keys if key.split(".")[0] in RULER and metric in measured]:
             raise WrongInput(
                 f"{changed[0]}: changes what {metric} measures, so its values cannot be compared; "
                 "a method's own baseline is attribution.METHOD.baseline"
