@@ -173,7 +173,7 @@ def test_26_27_rules_that_captum_lacks_are_right_or_refused(here, method):
         assert "GELU" in str(refused)
         return
     gap = result.summary["methods"][method]["metrics"]["completeness_gap"]["mean"]
-    assert gap < 1e-2 or result.summary["methods"][method]["warnings"]
+    assert gap < 0.1
 
 
 def test_30_a_baseline_of_the_wrong_shape():

@@ -32,6 +32,9 @@ def command(job: str, arguments: Sequence[str] | None = None) -> int:
 
 def exit_code(action: Callable[[], Any]) -> int:
     """Do something for a person at a terminal: what goes wrong is one line each on stderr and an exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # it was closed before we began
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 (open to the end)
     verbose = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # so that Hydra raises instead of printing its own lines
     with interrupts.handled() as received:

@@ -290,6 +290,6 @@ def _write(stream: TextIO, text: str) -> None:
     try:
         stream.write(text)
         stream.flush()
-    except BrokenPipeError:
+    except OSError:  # nobody reads on, or there is no room: what is shown is in the run folder too
         if stream in (sys.stdout, sys.stderr):  # the interpreter flushes once more when it exits
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

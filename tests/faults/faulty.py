@@ -26,6 +26,12 @@ sys.exit(main({first}sys.argv[1:]))
 """
 
 
+def small(overrides) -> list[str]:
+    """SMALL with what `overrides` set instead."""
+    keys = {override.split("=")[0] for override in overrides}
+    return [*(o for o in SMALL if o.split("=")[0] not in keys), *overrides]
+
+
 def start(outputs: Path, *overrides: str, fault: str = "", resume: Path | None = None, **environment):
     """Start a run in `outputs`, or go on with the one in `resume`; `fault` is code that breaks something first."""
     known = dict(here=str(Path(__file__).parent), fault=fault)
@@ -33,7 +39,7 @@ def start(outputs: Path, *overrides: str, fault: str = "", resume: Path | None =
         code = CHILD.format(
             module="commandline", function="command", first="'salience.experiment.run', ", **known
         )
-        arguments = [f"outputs={outputs}", *SMALL, *overrides]
+        arguments = [f"outputs={outputs}", *small(overrides)]
     else:
         code = CHILD.format(module="resume", function="command", first="", **known)
         arguments = [str(resume), *overrides]
@@ -79,7 +85,7 @@ def _child(outputs: Path, overrides, fault, resume: Path | None) -> int:
             fault()
         if resume is not None:
             return resuming([str(resume), *overrides])
-        return command("salience.experiment.run", [f"outputs={outputs}", *SMALL, *overrides])
+        return command("salience.experiment.run", [f"outputs={outputs}", *small(overrides)])
 
 
 def said(outputs: Path) -> str:
