@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torch
 
 import salience
 from salience import WrongInput
+from salience.attribution.methods import Oracle, PositionPrior
 
 SMALL = [
     "data=synthetic", "data.examples=200", "model=logistic", "training.epochs=3", "explained=10",
@@ -85,3 +87,17 @@ def test_what_cannot_be_measured_is_refused_before_training(typed, said, tmp_pat
         chosen.remove("data.examples=200")
     with pytest.raises(WrongInput, match=said):
         salience.run([*chosen, *typed, f"outputs={tmp_path}", "dry=true"])
+
+
+def test_the_position_prior_knows_only_the_place_and_the_oracle_only_the_weights():
+    words, weights = torch.randn(2, 4, 3), torch.tensor([[0.0, 0.0], [3.0, -1.0]])
+    prior = PositionPrior(lambda x: x.sum((1, 2))).attribute(words)
+    assert torch.allclose(prior.sum(2), torch.tensor([[1, 1 / 2, 1 / 3, 1 / 4]] * 2))
+    inputs, baselines = torch.tensor([[2.0, 5.0]]), torch.tensor([[1.0, 1.0]])
+    oracle = Oracle(torch.nn.Linear(2, 2), weights)
+    assert oracle.attribute(inputs, baselines, torch.tensor([1])).tolist() == [[3.0, -4.0]]
+    assert oracle.attribute(inputs, baselines, torch.tensor([0])).tolist() == [[0.0, 0.0]]
+    single = Oracle(torch.nn.Linear(2, 1), weights)  # speaks for the last class
+    assert single.attribute(inputs, None, torch.tensor([0])).tolist() == [[6.0, -5.0]]
+    with pytest.raises(WrongInput, match="needs known weights"):
+        Oracle(torch.nn.Linear(2, 2))
