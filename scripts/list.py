@@ -1,4 +1,4 @@
-"""What can be chosen, one line each: `python scripts/list.py [data|models|methods|metrics|...]`."""
+"""What can be chosen, one line each: `python scripts/list.py [data|models|methods|metrics|matrix|...]`."""
 
 import sys
 

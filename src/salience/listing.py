@@ -21,6 +21,8 @@ LISTED = {
     "experiments": "experiment",
 }
 """What `scripts/list.py` calls the groups."""
+MATRIX, MARKDOWN = "matrix", "--markdown"
+"""What it calls the matrix of methods and networks, and how that is asked for as a page of docs/."""
 
 
 def help_text() -> str:
@@ -41,13 +43,19 @@ def help_text() -> str:
 
 
 def show_options(words: Sequence[str]) -> int:
-    """Print a line for each option of the groups called `words` (of all groups without any); the exit code."""
+    """Print a line for each option of the groups called `words` (of all groups without any); the exit code.
+
+    `methods` adds which network each method explains, `matrix` shows only that.
+    """
     import sys
 
+    if words and words[0] == MATRIX and set(words[1:]) <= {MARKDOWN}:
+        return show_matrix(MARKDOWN in words)
     for word in words:
         if word not in LISTED and word not in GROUPS:
+            lists = [*LISTED, MATRIX]
             print(
-                f"error: {word}: no such list.{nearest(word, LISTED)} Lists: {listed(LISTED)}",
+                f"error: {word}: no such list.{nearest(word, lists)} Lists: {listed(lists)}",
                 file=sys.stderr,
             )
             return 2
@@ -58,7 +66,19 @@ def show_options(words: Sequence[str]) -> int:
             print(f"  {name:<28}{line}")
             if name in known:
                 print(f"  {'':<28}{known[name]}")
+        if group == "attribution" and "methods" in words:
+            print("\nOn which networks (every method is tried, about a minute):", flush=True)
+            show_matrix()
     return 0
+
+
+def show_matrix(markdown: bool = False) -> int:
+    """Try every method on every family of networks and print what came out; 1 where one ends in a fault."""
+    from . import matrix
+
+    found = list(matrix.cells())
+    print("\n".join(matrix.lines(found, markdown)))
+    return int(any(cell.verdict == "fault" for cell in found))
 
 
 def described(group: str) -> Iterator[tuple[str, str]]:

@@ -45,6 +45,9 @@ def before(method: captum.attr.Attribution, model: Explained) -> str | None:
         return "it changes modules, which a scripted or traced network hides; give the network itself"
     if isinstance(method, NEEDS_RELU) and not any(isinstance(m, nn.ReLU) for m in modules):
         return "the network has no nn.ReLU module, so the result would be the plain gradient"
+    recurrent = any(isinstance(m, nn.RNNBase) for m in modules)
+    if recurrent and isinstance(method, EXACT) and not isinstance(method, captum.attr.LayerAttribution):
+        return "the gates of a recurrent layer have no rule: use integrated_gradients"
     return None
 
 

@@ -17,6 +17,8 @@ class Plan:
 
     forward_rows: float
     backward_rows: float
+    warnings: tuple[str, ...] = ()
+    """What there is to warn of in the explanations that were tried."""
 
 
 def preflight(explainer: Explainer, x: Explicand) -> Plan:
@@ -36,7 +38,7 @@ def preflight(explainer: Explainer, x: Explicand) -> Plan:
     explainer.expansion = max(1, -(-counter.largest_pass // len(x)))
     _refuse_incomplete(explainer, explanation, x)
     rows = counter.forward_rows - before[0], counter.backward_rows - before[1]
-    return Plan(rows[0] / len(x), rows[1] / len(x))
+    return Plan(rows[0] / len(x), rows[1] / len(x), explanation.warnings)
 
 
 def _refuse_incomplete(explainer: Explainer, explanation: guards.Explanation, x: Explicand) -> None:
