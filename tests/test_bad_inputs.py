@@ -203,11 +203,14 @@ def test_35_gradients_of_tokens_are_those_of_their_embeddings():
     from salience.models.transformer import Transformer
 
     data = make("tokens")
-    model = Transformer(data.modalities, 2)
-    x = data.test[:2]
-    found = salience.explain(
-        model, model.embed(*x.inputs), "saliency", target=0, additional_forward_args=x.context
-    )
+    model, x = Transformer(data.modalities, 2).eval(), data.test[:2]
+
+    class Rest(torch.nn.Module):
+        def forward(self, *embedded):
+            return model(*embedded, *x.context)
+
+    embedded = tuple(e.detach() for e in model.embed(*x.inputs))
+    found = salience.explain(Rest(), embedded, "saliency", target=0)
     assert found.attributions[0].shape[:2] == x.inputs[0].shape
 
 
