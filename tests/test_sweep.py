@@ -17,7 +17,7 @@ from test_command_line import wait_for
 from salience.config import Composer, WrongInput
 from salience.jobs import Jobs
 from salience.scheduling import Settings, Sweep
-from salience.sweep import planned
+from salience.sweep import crowded, planned
 from salience.sweep_screen import Lines, Table
 from salience.workers import Report, Workers
 
@@ -477,6 +477,14 @@ def test_runs_that_share_a_network_do_not_wait_for_each_other(composer, tmp_path
     networks = [given.network for given in jobs.given]
     assert len(set(networks)) == 2 and sorted(engine.started) == list(range(6))
     assert all(networks[a] != networks[b] for a, b in (pair for pair in engine.together if len(pair) == 2))
+
+
+def test_more_threads_than_cores_are_told(composer, tmp_path):
+    jobs, many = made(composer, tmp_path, ["seed=0"], ["seed=1", "threads=3"]), os.cpu_count()
+    assert crowded(jobs, Settings(n_jobs=1)) is None
+    said = crowded(jobs, Settings(n_jobs=many))
+    assert said == f"{many} runs at a time with threads=3 each, on {many} cores; they will be slow"
+    assert crowded(jobs, Settings(n_jobs=many, engine="ray")) is None
 
 
 def test_equal_runs_are_one_run(composer, tmp_path):

@@ -117,6 +117,8 @@ def run_all(jobs: Jobs, preload: Sequence[str], dry: bool = False) -> None:
     from .engines import engine
 
     settings = Settings(**jobs.settings)
+    if warning := crowded(jobs, settings):
+        print(f"warning: {warning}", flush=True)
     with jobs.alone():
         chosen = engine(settings, list(preload), jobs.path.absolute())
         try:
@@ -126,6 +128,20 @@ def run_all(jobs: Jobs, preload: Sequence[str], dry: bool = False) -> None:
             print(f"{counted(jobs.rows)}; to run what is left: {resuming(jobs)}", flush=True)
             raise
     show(jobs)
+
+
+def crowded(jobs: Jobs, settings: Settings) -> str | None:
+    """What to say where the runs together have more threads than this machine has cores: each then takes far longer.
+
+    They are not taken from them: the number of threads is part of what a run promises to repeat.
+    """
+    threads = max((int(yaml.safe_load(g.config).get("threads") or 1) for g in jobs.given), default=1)
+    cores = os.cpu_count() or 1
+    if settings.engine != "local" or settings.n_jobs == 1 or settings.n_jobs * threads <= cores:
+        return None
+    return (
+        f"{settings.n_jobs} runs at a time with threads={threads} each, on {cores} cores; they will be slow"
+    )
 
 
 def resuming(jobs: Jobs) -> str:
