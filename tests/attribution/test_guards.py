@@ -8,11 +8,11 @@ import captum.influence
 import pytest
 import torch
 from captum.attr._utils.lrp_rules import GammaRule
-from known_networks import Fixed, examples, linear, make_explainer, make_explicand, random_mlp, random_rows
+from known_networks import examples, linear, make_explainer, make_explicand, random_mlp, random_rows
 from torch import nn
 
 import salience
-from salience.attribution.guards import NotFinite, Refused
+from salience.attribution.guards import Refused
 from salience.attribution.preflight import preflight
 from salience.errors import WrongInput
 
@@ -352,51 +352,3 @@ def test_the_dtype_of_the_inputs_is_kept(dtype):
         if dtype is torch.float64 and method in ("occlusion", "feature_ablation", "shapley_values"):
             exact = salience.explain(linear(torch.ones(1, 6)).to(dtype), x / 3, method).attributions[0]
             assert (exact - x / 3).abs().max() < 1e-13, method
-
-
-# -- error, warn, off --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("method", "model", "rows", "reason"),
-    [
-        ("guided_backprop", random_mlp(activation=nn.Tanh), X, "no nn.ReLU"),
-        ("deep_lift", cnn(nn.Softmax(1)), IMAGES, "softmax"),
-        ("captum_feature_permutation", random_mlp(), X[:1], "one row"),
-    ],
-)
-def test_guards_refuse_warn_or_are_silent(method, model, rows, reason):
-    data = examples(rows)
-    with pytest.raises(Refused, match=reason):
-        explainer = make_explainer(method, model, data)
-        explainer.explain(make_explicand(explainer, data))
-    warned = make_explainer(method, model, data, guarded="warn")
-    explanation = warned.explain(make_explicand(warned, data))
-    assert any(reason in w for w in explanation.warnings)
-    silent = make_explainer(method, model, data, guarded="off")
-    quiet = silent.explain(make_explicand(silent, data))
-    assert quiet.warnings == () and torch.equal(quiet.attributions[0], explanation.attributions[0])
-    preflight(warned, make_explicand(warned, data))
-
-
-def test_attributions_that_are_not_finite():
-    model = nn.Sequential(linear(torch.ones(2, 6)))
-    x = X.clone()
-    x[2, 0] = float("nan")
-    with pytest.raises(NotFinite, match="attributions of example 2 are not finite"):
-        salience.explain(model, x, "input_x_gradient")
-    data = examples(x)
-    warned = make_explainer("input_x_gradient", model, data, guarded="warn")
-    assert any("not finite" in w for w in warned.explain(make_explicand(warned, data)).warnings)
-
-
-def test_the_message_names_the_method_and_the_remedy():
-    assert refused("deep_lift", cnn(nn.Softmax(1)), (IMAGES,)).startswith(
-        "attribution=deep_lift: a softmax inside"
-    )
-    fixed = Fixed(B[:3])
-    with pytest.raises(
-        WrongInput, match="attribution=deep_lift: 3 baselines for 4 examples; give one, or one per"
-    ):
-        explainer = make_explainer("deep_lift", random_mlp(), examples(X), baseline=fixed)
-        explainer.explain(make_explicand(explainer, examples(X)))
