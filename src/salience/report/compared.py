@@ -13,9 +13,9 @@ from ..figures import judged
 from ..figures.curves import curves_figure
 from ..verdict import Verdict, ordered
 from . import described, tables
-from .build import agreement_picture, bands
 from .explained import Explained, Gallery
 from .pictures import Album, Picture
+from .shared import agreement_picture, bands, front_picture
 from .template import render, template
 
 if TYPE_CHECKING:
@@ -112,19 +112,8 @@ class _Compared:
         return [*self.front(board, said), *self.agreement(board), *self.curves(board)]
 
     def front(self, board: Board, said: Verdict | None) -> list[Picture]:
-        column = next((c for c in board.columns if said and c.name == said.metric), None)
-        points, bars = tables.points(board.table, column.name) if column else ({}, {})
-        if column is None or len(points) < 2:
-            return []
-        best = judged.front(points, column.higher_is_better)
-        rows = [[name, cost, score, name in best] for name, (cost, score) in points.items()]
-        return self.album.draw(
-            lambda: judged.front_figure(points, column.name, column.higher_is_better, board.controls, bars),
-            "Quality against cost",
-            f"{column.name} against rows through the network. Nothing beats on both: {', '.join(best)}.",
-            f"front-{board.label}",
-            (["method", "rows through the network", column.name, "on the front"], rows),
-        )
+        column = tables.column_of(board.table, said.metric) if said else None
+        return front_picture(self.album, board.table, column, board.controls, board.label)
 
     def curves(self, board: Board) -> list[Picture]:
         """Mean curves of the first network of a leaderboard, every method from the run that measured it."""
