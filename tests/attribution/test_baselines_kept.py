@@ -79,4 +79,4 @@ def test_baseline_sensitivity_is_a_score_where_there_is_a_baseline(runs):
     methods = runs["mean"].summary["methods"]
     moved = {name: found["metrics"]["baseline_sensitivity"] for name, found in methods.items()}
     assert moved["integrated_gradients"]["mean"] > 0 and moved["feature_ablation"]["n"] == 4
-    assert moved["saliency"]["mean"] in (0, None) or moved["saliency"]["undefined"] == 4
+    assert moved["saliency"]["undefined"] == 4, "it compares with nothing"

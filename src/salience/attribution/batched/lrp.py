@@ -77,7 +77,7 @@ class OnCopy(captum.attr.LRP):
     """Captum's machinery with our tables, on a copy that is thrown away."""
 
     used: set[nn.Module]
-    chosen: Mapping[type[nn.Module], Callable[[], PropagationRule]]
+    chosen: Mapping[type[nn.Module], Callable[[], PropagationRule]] = {}
 
     def _get_layers(self, model: nn.Module) -> None:
         innermost = [m for m in model.modules() if m in self.used and not any(True for _ in m.children())]
