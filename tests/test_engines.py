@@ -185,8 +185,8 @@ def test_an_interrupted_sweep_leaves_no_worker_and_resumes(folder, engine):
         time.sleep(0.2)
     workers = family(process.pid)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 143
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
     end = time.monotonic() + 3
     while any(map(alive, workers)) and time.monotonic() < end:
         time.sleep(0.05)

@@ -6,6 +6,7 @@ of a cluster share a file system with this one, on which `outputs` lies.
 """
 
 import importlib
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -131,7 +132,10 @@ class Ray(Remote):
             quiet |= {"num_cpus": here, "include_dashboard": False}
         self.joined = self.library.is_initialized()
         if not self.joined:
+            ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
             self.library.init(**quiet | asked)
+            for number, handler in ours.items():  # Ray's own would end this process before it has saved
+                signal.signal(number, handler)
         self.task = self.library.remote(**each)(isolated)
 
     def _submit(self, *given: Any) -> Any:
