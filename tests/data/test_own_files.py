@@ -243,6 +243,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 # -- Hugging Face datasets -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.extras
 def test_texts_of_a_saved_data_set(tmp_path):
     data = hugging_face(**own_files.hugging_face(tmp_path))
     assert data.task.names == ("negative", "positive") and len(labels(data)) == 60
@@ -250,6 +251,7 @@ def test_texts_of_a_saved_data_set(tmp_path):
         assert ("good" in data.modalities[0].words(ids)) == (data.task.names[label] == "positive")
 
 
+@pytest.mark.extras
 def test_images_of_a_folder_that_load_dataset_reads(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     own_files.pictures(tmp_path / "pictures" / "train", count=8)
@@ -257,12 +259,14 @@ def test_images_of_a_folder_that_load_dataset_reads(tmp_path, monkeypatch):
     assert data.task.names == ("blue", "red") and data.modalities[0].shape == (3, 16, 16)
 
 
+@pytest.mark.extras
 def test_a_column_that_is_not_there_is_told(tmp_path):
     arguments = own_files.hugging_face(tmp_path)
     with pytest.raises(WrongInput, match="data.inputs=txt: no such column. Did you mean text"):
         hugging_face(**(arguments | {"inputs": "txt"}))
 
 
+@pytest.mark.extras
 def test_a_name_that_cannot_be_had_is_one_line(monkeypatch):
     import datasets
 

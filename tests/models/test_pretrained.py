@@ -15,6 +15,8 @@ from salience.models.pretrained import Pretrained
 from salience.settings import Training
 from salience.training import fit
 
+pytestmark = pytest.mark.extras  # transformers and tokenizers
+
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "a", "very", "act", "##ing"]
 TEXTS = ["a good film", "a very bad film", "good acting", "bad"] * 15
 
