@@ -2,19 +2,20 @@
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import captum.attr
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..errors import WrongInput
 from ..modality import Modality
 from . import guards
 from .averaging import Result
-from .explanation import Explicand
+from .explanation import Explained, Explicand
 from .planner import summed_gradients
-from .signatures import TUPLES
+from .signatures import TUPLES, constructor_of
 
 if TYPE_CHECKING:
     from .explainer import Explainer
@@ -102,6 +103,16 @@ def summing(method: captum.attr.Attribution) -> captum.attr.Attribution:
     if hasattr(method, "gradient_func"):
         method.gradient_func = summed_gradients
     return method
+
+
+def made(
+    factory: Callable[..., captum.attr.Attribution], model: Explained, layer: Callable[[], nn.Module]
+) -> captum.attr.Attribution:
+    """The Captum object for a network: around another method, reading a layer, or neither."""
+    inner = factory.keywords.get("attribution_method") if isinstance(factory, partial) else None
+    if inner is not None:
+        return factory(attribution_method=summing(inner(model)))
+    return factory(model, layer=layer()) if "layer" in constructor_of(factory) else factory(model)
 
 
 def peak_mb(device: torch.device) -> float | None:

@@ -8,7 +8,6 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import captum.attr
@@ -21,11 +20,11 @@ from ..randomness import Streams, global_state, same_state
 from . import guards
 from .averaging import Result, Rows, averaged, joined, target_by_target
 from .baselines import Baseline
-from .calls import embedded_baseline, in_dtype_of_inputs, one_row, outcome, peak_mb, summing, windows
+from .calls import embedded_baseline, in_dtype_of_inputs, made, one_row, outcome, peak_mb, summing, windows
 from .explanation import Cost, Explained, Explanation, Explicand
 from .inside import named_layer
 from .planner import FEWEST, chunks, rows_per_pass
-from .signatures import as_tuples, constructor_of, innermost, parameters
+from .signatures import as_tuples, innermost, parameters
 
 
 class Explainer:
@@ -86,14 +85,7 @@ class Explainer:
     # -- construction --------------------------------------------------------------------------------------------
 
     def _construct(self) -> captum.attr.Attribution:
-        given = self.factory.keywords if isinstance(self.factory, partial) else {}
-        inner = given.get("attribution_method")
-        if inner is not None:
-            method = self.factory(attribution_method=summing(inner(self.model)))
-        elif "layer" in constructor_of(self.factory):
-            method = self.factory(self.model, layer=self._layer())
-        else:
-            method = self.factory(self.model)
+        method = made(self.factory, self.model, self._layer)
         self.notes = guards.notes(method) if self.guarded != "off" else ()
         self.notes += self._refused(guards.before(innermost(method), self.model))
         return summing(method)
@@ -214,19 +206,15 @@ class Explainer:
             some = rows.at(at)
             call = dict(
                 inputs=some.inputs,
-                baselines=None if baselines is None else self._rows_of(baselines, at),
+                baselines=baselines
+                if baselines is None or self.takes_distribution  # everybody's
+                else tuple(b[at] if len(b) > 1 else b for b in baselines),
                 target=some.target,
                 additional_forward_args=some.context or None,
                 feature_mask=some.feature_mask,
             )
             results.append(self._call(call, some.index))
         return joined(results)
-
-    def _rows_of(self, baselines: tuple[Tensor, ...], rows: Tensor) -> tuple[Tensor, ...]:
-        """The baselines of some rows: distributions and single rows are everybody's."""
-        if self.takes_distribution:
-            return baselines
-        return tuple(b[rows] if len(b) > 1 else b for b in baselines)
 
     def _parts(self, inputs: tuple[Tensor, ...], context: tuple[Tensor, ...]) -> list[slice]:
         """Batches: all examples for methods that stream by themselves, else as many as fit one pass."""
