@@ -30,6 +30,8 @@ SHARD = 1024
 """Examples in one file of `examples/` and `attributions/`; the last shard holds what is left."""
 SCHEMA_VERSION = 1
 STATUS, SUMMARY, MANIFEST = "status.json", "summary.json", "manifest.json"
+LOCK = ".lock"
+"""Held while a process works in the folder."""
 LOG, PAGE, FIGURES = "run.log", "report.html", "figures"
 CONFIG, OVERRIDES, CHOICES = "config.yaml", "overrides.yaml", "choices.json"
 ENVIRONMENT, NETWORK, WEIGHTS = "environment.json", "network.json", "network.safetensors"
@@ -63,10 +65,14 @@ class RunFolder:
             raise FileExistsError(f"{path} already holds a run")
         return cls(path)._created()
 
-    def taken_up(self) -> "RunFolder":
-        """This folder again, for a run that goes on in it; what a killed process left half written is removed."""
+    def tidy(self) -> None:
+        """Remove what a killed process left half written."""
         for path in [*self.path.rglob(".*.part"), *self.path.rglob(".*.part.*")]:
             path.unlink(missing_ok=True)
+
+    def taken_up(self) -> "RunFolder":
+        """This folder again, for a run that goes on in it."""
+        self.tidy()
         for name in (MANIFEST, SUMMARY, SCORES, PAGE):
             (self.path / name).unlink(missing_ok=True)
         config, typed = self.file(CONFIG).read_text(encoding="utf-8"), self.yaml(OVERRIDES)
@@ -108,7 +114,7 @@ class RunFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """Keep other processes out while this one works here; BlockingIOError where another does."""
-        with files.locked(self.path / ".lock"):
+        with files.locked(self.path / LOCK):
             yield
 
     def trains(self, recipe: str, now: bool) -> bool:

@@ -66,7 +66,7 @@ def run(composed: Composed, resumed: RunFolder | None = None) -> "RunResult | No
             folder.finish()
             report.page(folder.path, study.data, study.model)
         trackers.tell(settings.tracker, folder, settings.outputs)
-        terminal.show_results(folder.path, summary, study.controls, composed.overrides)
+    terminal.show_results(folder.path, summary, study.controls, composed.overrides)
     from .results import load_run
 
     return load_run(folder.path)

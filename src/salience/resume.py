@@ -92,12 +92,27 @@ def resume(path: Path | str, trust: Sequence[str] = ()) -> "RunResult":
     check_schema(folder, status)
     if status.get("state") == "completed":
         try:
-            return load_run(folder.path, trust)
+            return _whole(folder, load_run(folder.path, trust))
         except WrongInput as damage:
             folder.log(f"resume: {damage}")
     if holder := user_of(status):
         raise WrongInput(f"{folder.path}: in use by {holder}")
     return _go_on(folder, trust)
+
+
+def _whole(folder: "RunFolder", result: "RunResult") -> "RunResult":
+    """A finished run; its page, which comes last, is made where its process was killed before."""
+    from . import report
+    from .artifacts import LOCK, PAGE
+
+    folder.tidy()
+    (folder.path / LOCK).unlink(missing_ok=True)  # nobody works in a run that is finished
+    if not (folder.path / PAGE).is_file():
+        try:
+            report.page(folder.path, result.data, result.model)
+        except WrongInput:  # its data or network cannot be had here: the page shows the rest
+            report.page(folder.path)
+    return result
 
 
 def _go_on(folder: "RunFolder", trust: Sequence[str]) -> "RunResult":

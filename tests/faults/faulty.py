@@ -62,6 +62,11 @@ def finish(process, seconds: float = 120) -> subprocess.CompletedProcess:
 
 def forked(outputs: Path, *overrides: str, fault=None, resume: Path | None = None) -> int:
     """The same in a process forked from this one, which has everything loaded: its exit code, or minus a signal."""
+    return ended(fork(outputs, *overrides, fault=fault, resume=resume))
+
+
+def fork(outputs: Path, *overrides: str, fault=None, resume: Path | None = None) -> int:
+    """Start such a process; its number."""
     pid = os.fork()
     if pid == 0:
         code = 99
@@ -69,6 +74,11 @@ def forked(outputs: Path, *overrides: str, fault=None, resume: Path | None = Non
             code = _child(outputs, overrides, fault, resume)
         finally:
             os._exit(code)
+    return pid
+
+
+def ended(pid: int) -> int:
+    """Wait for a forked process: its exit code, or minus a signal."""
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 

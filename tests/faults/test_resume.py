@@ -48,12 +48,15 @@ def resumed(outputs: Path, whole) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["network.json", "history.csv", "parts/00000/random", "summary.json", "manifest.json"]
+    "file",
+    ["network.json", "history.csv", "parts/00000/random", "summary.json", "manifest.json", "report.html"],
 )
 def test_f1_f2_killed_between_writing_and_renaming_at_each_stage(outputs, whole, file):
     assert faulty.forked(outputs, fault=partial(faulty.kill_at_file, file)) == -signal.SIGKILL
-    assert faulty.state(faulty.latest(outputs)) == "running"
+    folder = faulty.latest(outputs)
+    assert faulty.state(folder) == ("completed" if file == "report.html" else "running")
     resumed(outputs, whole)
+    assert (folder / "report.html").is_file()
 
 
 @pytest.mark.slow
