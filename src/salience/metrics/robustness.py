@@ -184,16 +184,19 @@ def neighbours(
     """`samples` noisy copies of the whole batch, one after the other, so that memory does not grow with them."""
     generators = [streams.generator(purpose, i) for i in explanation.index.tolist()]
     here = _flat(shown_elements(explanation.present, explanation.feature_mask))
-    counts = here.sum(1)
+    counts = here.sum(1).tolist()
     sizes = [x[0].numel() for x in explanation.inputs]
-    drawn_for = torch.arange(here.shape[1], device=here.device) < counts[:, None]
+    everywhere = bool(here.all())
+    dtype, device = explanation.inputs[0].dtype, here.device
     for first in range(0, samples, together := _together(explanation)):
-        block = torch.zeros(min(together, samples - first), *here.shape)
-        for example, (n, g) in enumerate(zip(counts.tolist(), generators, strict=True)):
-            block[:, example, :n] = torch.rand(len(block), n, generator=g)  # the same numbers as copy by copy
-        for uniform in block.to(here.device):
-            noise = torch.zeros(here.shape, dtype=explanation.inputs[0].dtype, device=here.device)
-            noise[here] = ((2 * uniform[drawn_for] - 1) * radius).to(noise)
+        block = min(together, samples - first)  # the same numbers as copy by copy
+        draws = [torch.rand(block, n, generator=g) for n, g in zip(counts, generators, strict=True)]
+        for uniform in torch.cat(draws, 1):
+            noise = ((2 * uniform - 1) * radius).to(device, dtype)
+            if everywhere:
+                noise = noise.reshape(here.shape)
+            else:
+                noise = torch.zeros(here.shape, dtype=dtype, device=device).masked_scatter_(here, noise)
             pieces = zip(explanation.inputs, noise.split(sizes, 1), strict=True)
             yield tuple(x + piece.reshape(x.shape) for x, piece in pieces)
 

@@ -228,12 +228,19 @@ def random_sets(
         generator, count = streams.generator(purpose, index), int(present.sum())
         if count == 0:
             continue
-        keys[e, :, present] = torch.rand(samples, count, generator=generator)
+        drawn = torch.rand(samples, count, generator=generator)
+        if count == features:
+            keys[e] = drawn
+        else:
+            keys[e, :, present] = drawn
         if share is None:
             sizes[e, :, 0] = torch.randint(1, count + 1, (samples,), generator=generator)
         else:
             sizes[e] = max(1, round(share * count))
-    largest = keys.sort(-1).values.gather(-1, sizes - 1)
+    if bool((sizes == sizes[:1, :1]).all()):  # one size: no need to sort
+        largest = keys.kthvalue(int(sizes[0, 0]), dim=-1, keepdim=True).values
+    else:
+        largest = keys.sort(-1).values.gather(-1, sizes - 1)
     return ((keys <= largest) & keys.isfinite()).to(explanation.present.device)
 
 
