@@ -99,10 +99,13 @@ def test_shuffling_the_questions_moves_the_shares_of_the_inputs(outputs):
 
 
 def shares(model, test, questions, context):
-    """Shares of integrated gradients on picture and question."""
-    inputs = model.embed(test.inputs[0], questions)
+    """Shares of input x gradient on picture and question."""
     explanation = salience.explain(
-        model, inputs, "integrated_gradients", target=test.labels, additional_forward_args=context
+        model,
+        (test.inputs[0], questions),
+        "input_x_gradient",
+        target=test.labels,
+        additional_forward_args=context,
     )
     return modality_shares(explanation)
 
