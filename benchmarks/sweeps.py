@@ -51,7 +51,8 @@ def seconds(
 
 def store(outputs: Path) -> None:
     """Both times, the trainings, and what one training and one run without it took."""
-    common = ["model=transformer", "data=digits", "metric=[]", "controls=[]", "explained=20"]
+    common = ["model=cnn", "data=digits", "training.epochs=60", "training.patience=null"]
+    common += ["metric=[]", "controls=[]", "explained=20"]
     runs = [[f"attribution=[{method}]", f"seed={seed}", *common] for method in METHODS for seed in range(3)]
     for name, apart in (("store", False), ("no store", True)):
         took, trained = seconds(runs, outputs / name.replace(" ", "-"), apart=apart)

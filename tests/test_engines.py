@@ -110,7 +110,7 @@ def test_of_twelve_two_die_ten_complete_and_resume_runs_the_two(folder):
     [("saliency,integrated_gradients,occlusion", "0,1", 1), (TWELVE, "0,1,2", 2)],
 )
 def test_each_method_a_run_of_its_own_trains_a_network_per_seed(folder, methods, seeds, n_jobs):
-    grid = [f"attribution={methods}", f"seed={seeds}", "model=logistic", f"hydra.launcher.n_jobs={n_jobs}"]
+    grid = [f"attribution={methods}", f"seed={seeds}", "model=mlp", f"hydra.launcher.n_jobs={n_jobs}"]
     done, place, content = sweep(folder, grid=grid)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(content["jobs"]) == len(methods.split(",")) * len(seeds.split(","))
