@@ -20,7 +20,7 @@ from salience.settings import Training
 from salience.training import fit, initialised
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "model"
-WITHOUT_A_CHOICE = {"squared_sum", "pretrained"}  # one is a white box, one needs a folder: tests of their own
+WITHOUT_A_CHOICE = {"squared_sum", "sigmoid_unit", "pretrained"}  # white boxes, and one that needs a folder
 MODELS = sorted(p.stem for p in CONFIGS.glob("*.yaml") if p.stem not in WITHOUT_A_CHOICE)
 ONE_IMAGE = {"cnn", "resnet"}
 ONE_INPUT = {"temporal_cnn", "gru", "lstm"}
