@@ -26,6 +26,9 @@ from .inside import named_layer
 from .planner import FEWEST, chunks, rows_per_pass
 from .signatures import as_tuples, innermost, parameters
 
+TOGETHER = 256
+"""Examples a call for methods that make passes of their own: coalitions and fits of so many stay below 64 MiB."""
+
 
 class Explainer:
     """A method with its network, baseline, arguments and random streams.
@@ -222,7 +225,7 @@ class Explainer:
         if type(self.method) is captum.attr.FeaturePermutation:
             return [slice(0, count)]
         if type(self.method).__module__.startswith("salience.") and not self.stochastic:
-            return list(chunks(count, 1024))
+            return list(chunks(count, TOGETHER))
         if count * self.expansion <= FEWEST:  # fits any pass: nothing to measure
             return [slice(0, count)]
         return list(chunks(count, max(1, rows_per_pass(self.model, inputs, context) // self.expansion)))
