@@ -224,7 +224,10 @@ class Explainer:
         count = len(inputs[0])
         if type(self.method) is captum.attr.FeaturePermutation:
             return [slice(0, count)]
-        if type(self.method).__module__.startswith("salience.") and not self.stochastic:
+        streams = type(self.method).__module__.startswith("salience.") and not hasattr(
+            self.method, "one_pass"
+        )
+        if streams and not self.stochastic:
             return list(chunks(count, TOGETHER))
         if count * self.expansion <= FEWEST:  # fits any pass: nothing to measure
             return [slice(0, count)]

@@ -42,6 +42,9 @@ class LRP(captum.attr.LRP):
     output where there are no biases. TypeError names a layer that has no rule.
     """
 
+    one_pass = True
+    """All rows pass at once: who calls it decides how many."""
+
     def attribute(  # type: ignore[override]
         self,
         inputs: Any,
