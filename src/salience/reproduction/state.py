@@ -23,7 +23,7 @@ QUANTITIES = ("AUP", "AUR", "AUROC", "AUPRC")
 
 
 def run(
-    *, epochs: int = 2, repetitions: int = 2, series: int = 50, steps: int = 20, seed: int = 1
+    *, epochs: int = 1, repetitions: int = 2, series: int = 30, steps: int = 10, seed: int = 1
 ) -> Outcome:
     """The table: `repetitions` networks, `series` of 200 test series, integrated gradients with `steps` steps."""
     runs, accuracies = [], []
