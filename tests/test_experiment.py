@@ -1,6 +1,8 @@
 """One run from config to folder, and what a run promises."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import captum.attr
@@ -190,3 +192,25 @@ def test_a_failed_run_says_so_in_its_folder(outputs):
     status = json.loads((folder / "status.json").read_text())
     assert status["state"] == "failed" and "diverged" in status["error"]
     assert "Traceback" in (folder / "run.log").read_text()
+
+
+@pytest.mark.slow
+def test_two_processes_under_torchrun_keep_one_run(tmp_path):
+    """The first process writes the run, the second only trains along."""
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc-per-node",
+        "2",
+        "--master-port",
+        "29577",
+    ]
+    script = str(Path(__file__).parents[1] / "scripts" / "run.py")
+    small = ["attribution=[saliency]", "metric=[deletion]", "training.epochs=3", "explained=5"]
+    done = subprocess.run(
+        [*command, script, *small], cwd=tmp_path, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    runs = list((tmp_path / "outputs").glob("2*/*"))
+    assert len(runs) == 1 and json.loads((runs[0] / "summary.json").read_text())["network"]["trained"]

@@ -22,10 +22,11 @@ from .errors import WrongInput
 from .files import point_to
 from .metrics.base import Metric, Reference
 from .networks import Networks, weights_digest
+from .parallel import Workers
 from .pieces import Measured, Pieces, key_of
 from .settings import Run
 from .statistics import interval, skill
-from .training import fit
+from .training import History, fit
 
 if TYPE_CHECKING:
     from .results import RunResult
@@ -44,6 +45,12 @@ def run(composed: Composed, resumed: RunFolder | None = None) -> "RunResult | No
     if settings.dry:
         study = assemble(composed, settings)
         terminal.show_plan(study, study.preflight())
+        return None
+    if (
+        Workers.join().rank > 0
+    ):  # under torchrun the first process keeps the run; the others only train with it
+        study = assemble(composed, settings)
+        fitted(study, *store(study))
         return None
     with recorded(resumed or new_folder(composed, settings)) as folder:
         screen = terminal.Progress(folder.log)
@@ -124,25 +131,10 @@ def train(study: Study, folder: RunFolder, advance: Any) -> dict[str, Any]:
     """Train the network or take it from the store; its scores, and whether it was trained now."""
     settings = study.settings
     name = model_node(settings.model)[0]
-    networks = Networks(Path(settings.outputs) / "networks")
+    networks, recipe = store(study)
     config = recipe_node(settings)
-    recipe = networks.recipe(
-        settings.data, study.data, config, study.model, settings.training, settings.seed, study.device
-    )
     begun = folder.trains(recipe, not networks.holds(recipe))
-    history, trained = networks.trained(
-        recipe,
-        study.model,
-        lambda: fit(
-            study.model,
-            study.data,
-            settings.training,
-            seed=settings.seed,
-            device=study.device,
-            progress=advance,
-            checkpoints=networks.checkpoints(recipe),
-        ),
-    )
+    history, trained = fitted(study, networks, recipe, advance)
     trained = trained or begun
     study.explained.eval()
     folder.save_environment(settings.seed, study.device)
@@ -164,6 +156,33 @@ def train(study: Study, folder: RunFolder, advance: Any) -> dict[str, Any]:
     doubt = gate.warning(study.data.task, scores, test.labels, settings.gate)
     known = {**scores, "recipe": recipe, "weights": digest, "trained": trained}
     return known if doubt is None else known | {"warning": doubt}
+
+
+def store(study: Study) -> tuple[Networks, str]:
+    """The store of trained networks, and what this run's network is called there."""
+    settings, networks = study.settings, Networks(Path(study.settings.outputs) / "networks")
+    config = recipe_node(settings)
+    return networks, networks.recipe(
+        settings.data, study.data, config, study.model, settings.training, settings.seed, study.device
+    )
+
+
+def fitted(study: Study, networks: Networks, recipe: str, advance: Any = None) -> tuple[History, bool]:
+    """Give the study's network the weights of `recipe`, trained now or before, and say which."""
+    settings, alone = study.settings, Workers.join().size == 1
+    return networks.trained(
+        recipe,
+        study.model,
+        lambda: fit(
+            study.model,
+            study.data,
+            settings.training,
+            seed=settings.seed,
+            device=study.device,
+            progress=advance,
+            checkpoints=networks.checkpoints(recipe) if alone else None,
+        ),
+    )
 
 
 def explain_and_measure(
