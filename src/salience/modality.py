@@ -154,7 +154,10 @@ class Image(Modality):
     def original(self, inputs: Tensor) -> Tensor:
         if not self.mean:
             return inputs
-        return inputs * inputs.new_tensor(self.scale)[:, None, None] + inputs.new_tensor(self.mean)[:, None, None]
+        return (
+            inputs * inputs.new_tensor(self.scale)[:, None, None]
+            + inputs.new_tensor(self.mean)[:, None, None]
+        )
 
     def model_space(self, original: Tensor) -> Tensor:
         if not self.mean:
