@@ -71,8 +71,11 @@ class Bars(Panel):
         axes.grid(axis="x", color=LINE, linewidth=0.5)
         axes.set_axisbelow(True)
         axes.spines["left"].set_visible(False)
-        text = feature_labels(self.modality, cell) if labels else [""] * len(cell.values)
-        axes.set_yticks(range(len(order)), [text[i] for i in order], parse_math=False)
+        if labels:
+            text = feature_labels(self.modality, cell)
+            axes.set_yticks(range(len(order)), [text[i] for i in order], parse_math=False)
+        else:
+            axes.set_yticks([])  # ticks without length and label would take most of the time
         axes.tick_params(axis="y", length=0, labelcolor="#202124")
         rest = int(cell.present.sum()) - len(order)
         if labels and rest > 0:
