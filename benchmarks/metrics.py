@@ -171,7 +171,7 @@ def ours(w: Workload) -> dict[str, tuple[Callable[[], Any], bool]]:
     }
     if w.step == 1:
         calls["faithfulness estimate"] = (lambda: of(FaithfulnessEstimate()).scores, True)
-        calls["monotonicity correlation, 10 samples"] = (lambda: of(MonotonicityCorrelation()).scores, True)
+        calls["monotonicity correlation, 10 samples"] = (lambda: of(MonotonicityCorrelation()).scores, False)
     for method in w.robust:
         e = _explanation(w, method, len(w.x))
         most, steepest = Sensitivity(streams, RADIUS, DRAWS), LocalLipschitz(streams, RADIUS, DRAWS)

@@ -28,7 +28,11 @@ def make_configs(folder: Path) -> Path:
     """The real run.yaml, choosing among options that need nothing but standins.py."""
     folder.mkdir(parents=True)
     text = (CONFIGS / "run.yaml").read_text()
-    for group, names in (("attribution", METHODS[:4]), ("attribution@controls", METHODS[4:6]), ("metric", METRICS)):
+    for group, names in (
+        ("attribution", METHODS[:4]),
+        ("attribution@controls", METHODS[4:6]),
+        ("metric", METRICS),
+    ):
         text, count = re.subn(rf"- {group}: \[[^]]*\]", f"- {group}: [{', '.join(names)}]", text)
         assert count == 1, group
     (folder / "run.yaml").write_text(text)

@@ -254,4 +254,6 @@ def test_export_from_the_command_line(run, tmp_path, capsys):
 
 def test_the_card_is_a_section_of_the_page(run):
     page = (run.path / "report.html").read_text()
-    assert 'id="card"' in page and "Explanations examined" in page and run.summary["network"]["weights"] in page
+    assert (
+        'id="card"' in page and "Explanations examined" in page and run.summary["network"]["weights"] in page
+    )

@@ -246,6 +246,8 @@ WRITERS = {
     "formats": "writes into the temporary file that files.atomic_write gives it",
     "networks": "opens a lock, which holds nothing",
     "jobs": "opens a lock, which says who holds it",
+    "export": "packs and unpacks under temporary names, which are renamed when all is there",
+    "commandline": "opens the null device in place of a stream that was closed",
 }
 
 

@@ -85,7 +85,9 @@ def flattened(model: nn.Module) -> Iterator[Tensor]:
         for p in parameters:
             p.data, p.grad = p.data.clone(), None
             with torch.no_grad():
-                p.mul_(1)  # counts as a change: who keeps a copy of the network asks for the version of its weights
+                p.mul_(
+                    1
+                )  # counts as a change: who keeps a copy of the network asks for the version of its weights
 
 
 def optimizer(training: Training, flat: Tensor, model: nn.Module) -> Optimizer:

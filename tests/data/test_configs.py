@@ -33,7 +33,14 @@ ALWAYS_THE_SAME = {"sigmoid_unit"}
 STANDARDISED = {"breast_cancer", "diabetes", "digits", "mnist", "german_credit", "ucr", "csv"}
 STANDARDISED |= {"traffic_signs", "image_folder", "npz"}
 FILES = sorted((config_folder() / "data").glob("*.yaml"))
-OPTIONS = [pytest.param(f.stem, marks=[pytest.mark.network] * (f.stem in FETCHED)) for f in FILES]
+NEEDS_EXTRA = {"hugging_face"}
+OPTIONS = [
+    pytest.param(
+        f.stem,
+        marks=[pytest.mark.network] * (f.stem in FETCHED) + [pytest.mark.extras] * (f.stem in NEEDS_EXTRA),
+    )
+    for f in FILES
+]
 SPLITS = ("train", "validation", "test")
 
 

@@ -3,6 +3,7 @@
 They are the extra `oracles`: `pytest -m oracles`. Inputs have Quantus' shape [examples, 1, height, width].
 """
 
+import importlib.util
 from dataclasses import replace
 
 import numpy as np
@@ -28,8 +29,11 @@ QUIET = {"disable_warnings": True, "display_progressbar": False, "normalise": Fa
 
 @pytest.fixture(scope="module")
 def quantus():
-    import quantus
-
+    """Quantus without zennit, which it imports where it finds it, and which wants torchvision."""
+    with pytest.MonkeyPatch.context() as patch:
+        found = importlib.util.find_spec
+        patch.setattr(importlib.util, "find_spec", lambda n, *a: None if n == "zennit" else found(n, *a))
+        import quantus
     return quantus
 
 
