@@ -49,7 +49,8 @@ def explain(
     outputs are [examples, classes] or one number per example. `baselines` as Captum takes them: a number, one row, one
     row per example, or the rows of a distribution for methods that average over one; None is zeros. `layer` names a
     module of the network for methods that read one. `guards` says what becomes of a method that would only seem to
-    explain this network: `"error"`, `"warn"` (explained all the same, with a warning) or `"off"`. The network, its mode and the global random streams are left as
+    explain this network: `"error"`, `"warn"` (explained all the same, with a warning) or `"off"`. The network, its
+    mode and the global random streams are left as
     they were.
 
     Raises WrongInput for what cannot be: a misspelled method or argument, a target out of range, a method that cannot
