@@ -369,3 +369,8 @@ def test_a_feature_that_equals_its_baseline_costs_nothing():
     got = batched.FeatureAblation(model).attribute(X, b, target=1)
     assert model.counter.forward_rows == 4 + 4 * 2
     assert got[:, 2:].abs().max() == 0 and got[:, :2].abs().min() > 0
+
+
+def test_a_batch_of_no_rows_is_refused():
+    with pytest.raises(ValueError, match="internal_batch_size=0: must be 1 or more"):
+        batched.IntegratedGradients(nn.Linear(3, 2)).attribute(torch.ones(2, 3), target=0, internal_batch_size=0)

@@ -78,6 +78,8 @@ class IntegratedGradients(captum.attr.IntegratedGradients):
         call = Call(self.forward_func, inputs, baselines, target, additional_forward_args)
         if not all(x.is_floating_point() for x in call.inputs):
             raise ValueError("integrated gradients interpolate their input: give embedded tokens, not ids")
+        if internal_batch_size is not None and internal_batch_size < 1:
+            raise ValueError(f"internal_batch_size={internal_batch_size}: must be 1 or more")
         call.gradient_rows = internal_batch_size or call.gradient_rows
         steps = first_steps(n_steps)
         if n_steps == "auto":
