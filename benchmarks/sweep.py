@@ -77,7 +77,17 @@ def cpu(command: list[str]) -> float:
 def ours(folder: Path, name: str, *more: str) -> float:
     """CPU seconds of one command of ours."""
     fixed = ["data=npz", f"data.path={folder / 'data.npz'}", "training.patience=null", "controls=[]"]
-    return cpu([*RUN, *fixed, "metric=complexity", "explained=128", f"outputs={folder / name}", *more])
+    return cpu(
+        [
+            *RUN,
+            *fixed,
+            "metric=complexity",
+            "explained=128",
+            "figures=false",
+            f"outputs={folder / name}",
+            *more,
+        ]
+    )
 
 
 def trainings(folder: Path) -> tuple[int, int]:

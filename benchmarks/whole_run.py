@@ -57,7 +57,7 @@ for method, more in ((IntegratedGradients(model), {"n_steps": 50}), (FeatureAbla
 WANTED = (
     "data=npz", "model=mlp", "training.epochs=30", "training.patience=null",
     "attribution=[integrated_gradients,feature_ablation]", "attribution.integrated_gradients.arguments.n_steps=50",
-    "controls=[]", "metric=infidelity", "explained=128",
+    "controls=[]", "metric=infidelity", "explained=128", "figures=false",
 )  # fmt: skip
 
 

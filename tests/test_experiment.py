@@ -194,6 +194,16 @@ def test_a_failed_run_says_so_in_its_folder(outputs):
     assert "Traceback" in (folder / "run.log").read_text()
 
 
+def test_a_run_without_figures_is_whole_otherwise(outputs, capsys):
+    result = run(outputs, "attribution=[saliency]", "controls=[]", "figures=false")
+    assert not (result.path / "figures").exists() and not (result.path / "report.html").exists()
+    assert json.loads((result.path / "status.json").read_text())["state"] == "completed"
+    assert (
+        len(salience.load_run(result.path).scores)
+        and "figures" not in capsys.readouterr().out.split("repeat")[0]
+    )
+
+
 @pytest.mark.slow
 def test_two_processes_under_torchrun_keep_one_run(tmp_path):
     """The first process writes the run, the second only trains along."""

@@ -68,10 +68,12 @@ def run(composed: Composed, resumed: RunFolder | None = None) -> "RunResult | No
         summary = {"network": network, "ruler": study.ruler, "methods": methods}
         folder.save_summary(summary)
         with screen.stage("figures and page", folder):
-            figures.save_all(folder, study.data, study.controls)
+            if settings.figures:
+                figures.save_all(folder, study.data, study.controls)
             pieces.finished()
             folder.finish()
-            report.page(folder.path, study.data, study.model)
+            if settings.figures:
+                report.page(folder.path, study.data, study.model)
         trackers.tell(settings.tracker, folder, settings.outputs)
     terminal.show_results(folder.path, summary, study.controls, composed.overrides)
     from .results import load_run

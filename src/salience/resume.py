@@ -107,7 +107,7 @@ def _whole(folder: "RunFolder", result: "RunResult") -> "RunResult":
 
     folder.tidy()
     (folder.path / LOCK).unlink(missing_ok=True)  # nobody works in a run that is finished
-    if not (folder.path / PAGE).is_file():
+    if result.config.get("figures", True) and not (folder.path / PAGE).is_file():
         try:
             report.page(folder.path, result.data, result.model)
         except WrongInput:  # its data or network cannot be had here: the page shows the rest

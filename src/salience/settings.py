@@ -73,6 +73,8 @@ class Run(Strict):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: Count = 1
     """Threads of one run; results are only promised to repeat to the bit for the same number."""
+    figures: StrictBool = True
+    """Draw figures and write the page; without, a small run takes half the time, and `compare` draws what it needs."""
     keep_memory: StrictBool = True
     """Keep freed memory for the next pass where glibc allows: the same results, faster."""
     outputs: StrictStr = "outputs"

@@ -174,7 +174,8 @@ def ending(path: Path | str, overrides: Sequence[str]) -> list[tuple[str, str]]:
 
     folder = Path(path)
     page = [("page", str(folder / PAGE))] if (folder / PAGE).is_file() else []
-    return [("run", str(folder)), *page, ("figures", str(folder / FIGURES)), ("repeat", repeat(overrides))]
+    drawn = [("figures", str(folder / FIGURES))] if (folder / FIGURES).is_dir() else []
+    return [("run", str(folder)), *page, *drawn, ("repeat", repeat(overrides))]
 
 
 def repeat(overrides: Sequence[str]) -> str:

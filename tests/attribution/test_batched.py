@@ -373,4 +373,6 @@ def test_a_feature_that_equals_its_baseline_costs_nothing():
 
 def test_a_batch_of_no_rows_is_refused():
     with pytest.raises(ValueError, match="internal_batch_size=0: must be 1 or more"):
-        batched.IntegratedGradients(nn.Linear(3, 2)).attribute(torch.ones(2, 3), target=0, internal_batch_size=0)
+        batched.IntegratedGradients(nn.Linear(3, 2)).attribute(
+            torch.ones(2, 3), target=0, internal_batch_size=0
+        )
