@@ -48,9 +48,10 @@ def test_table_has_scores_directions_and_intervals():
 
 def test_the_end_says_where_things_are_and_how_to_repeat(tmp_path):
     text = shown(summary(), overrides=["model=mlp", "attribution=[saliency, lime]"], path=tmp_path)
-    assert f"run     {tmp_path}\n" in text and f"figures {tmp_path}/figures\n" in text
+    assert f"run     {tmp_path}\n" in text and "figures" not in text
     assert "repeat  python scripts/run.py model=mlp 'attribution=[saliency, lime]'\n" in text
     (tmp_path / "report.html").write_text("page")
+    (tmp_path / "figures").mkdir()
     text = shown(summary(), path=tmp_path)
     assert f"page    {tmp_path}/report.html\n" in text and f"figures {tmp_path}/figures\n" in text
 
