@@ -176,6 +176,7 @@ def resume(folder: Path | str, trust: Sequence[str] = ()) -> None:
         status, given = jobs.status(row), jobs.given[row.number]
         if jobs.done(row):
             row.state, row.cause = "completed", ""
+            row.attempts = max(row.attempts, 1)  # the table may be older than what the run says of itself
             continue
         if holder := user_of(status):
             raise WrongInput(f"{jobs.folder(row)}: in use by {holder}")
