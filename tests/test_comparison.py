@@ -422,3 +422,12 @@ def test_real_runs_have_a_page_with_a_gallery(tmp_path):
     html = found.save_page(tmp_path / "page.html").read_text(encoding="utf-8")
     assert html.count("<article") == runs.ROWS and "Agreement between methods" in html
     assert "Quality against cost" in html and "Curves" in html
+
+
+def test_latest_is_a_word_for_the_newest_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(WrongInput, match="outputs/latest: no such folder"):
+        find(["latest"])
+    (tmp_path / "outputs" / "latest").mkdir(parents=True)
+    with pytest.raises(WrongInput, match="holds no run"):
+        find(["latest"])

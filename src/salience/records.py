@@ -167,6 +167,8 @@ def find(paths: Iterable[str | Path]) -> list[Record]:
 
 
 def _matches(path: str | Path) -> list[Path]:
+    if str(path) == "latest" and not Path(path).exists():
+        path = Path("outputs/latest")  # as resume and export have it
     if Path(path).exists():
         return [_followed(Path(path))]
     matched = sorted(glob.glob(str(path)))
