@@ -77,7 +77,8 @@ def transformer() -> Workload:
     with torch.no_grad():
         x = model.embed(torch.randint(1, 500, (64, 64)))[0]
     width = x.shape[2]
-    return Workload("transformer", model, x, tokens.feature_mask(x), x[:20], (1, width), (1, width))
+    mask = tokens.feature_mask(x).contiguous()  # Captum's Shapley sampling needs it so
+    return Workload("transformer", model, x, mask, x[:20], (1, width), (1, width))
 
 
 WORKLOADS = {"mlp": mlp, "cnn": cnn, "transformer": transformer}
