@@ -42,7 +42,7 @@ LINES = {
     "in one run, or add -m for a run each",
     "attribution=[]": "attribution: choose at least one",
     "foo@bar=3": "foo@bar=3: no such group. Groups: attribution, baseline, data, experiment, metric, ...",
-    "hydra/launcher=slience": "hydra/launcher=slience: no such option. Did you mean salience? Options: basic, salience",
+    "hydra/launcher=slience": "hydra/launcher=slience: no such option. Did you mean salience? Options: basic, ...",
     # keys
     "training.epohcs=3": "training.epohcs=3: training has no epohcs. "
     "Did you mean epochs? It has: epochs, learning_rate",
