@@ -13,11 +13,11 @@ from pathlib import Path
 
 from salience import files
 from salience.config import Composer
-from salience.engines import engine
-from salience.jobs import Jobs
-from salience.scheduling import Settings, Sweep
-from salience.sweep import modules_of, work
-from salience.sweep_screen import Lines
+from salience.sweeps.engines import engine
+from salience.sweeps.jobs import Jobs
+from salience.sweeps.scheduling import Settings, Sweep
+from salience.sweeps.screen import Lines
+from salience.sweeps.sweep import modules_of, work
 
 METHODS = [
     "saliency",

@@ -2,7 +2,7 @@
 
 import sys
 
-from salience.comparing import command
+from salience.comparisons.command import command
 
 if __name__ == "__main__":
     sys.exit(command(sys.argv[1:]))

@@ -2,7 +2,7 @@
 
 import sys
 
-from salience.export import command
+from salience.sharing.export import command
 
 if __name__ == "__main__":
     sys.exit(command(sys.argv[1:]))

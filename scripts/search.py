@@ -2,7 +2,7 @@
 
 import sys
 
-from salience.search import command
+from salience.sweeps.search import command
 
 if __name__ == "__main__":
     sys.exit(command(sys.argv[1:]))

@@ -10,9 +10,9 @@ from scipy import stats
 
 from salience import gate
 from salience.attribution.explanation import Explanation
+from salience.comparisons.friedman import friedman
 from salience.data.base import Classification, Regression
 from salience.errors import WrongInput
-from salience.friedman import friedman
 from salience.metrics.agreement import agreement
 from salience.statistics import interval, interval_over_runs, same_ruler, skill
 

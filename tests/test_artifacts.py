@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from salience import artifacts, formats
+from salience import artifacts
 from salience.artifacts import RunFolder
 from salience.attribution.explanation import Cost, Explanation, Explicand
 from salience.data.base import Classification, Examples, Regression
 from salience.errors import WrongInput
 from salience.metrics.base import Reference
+from salience.storage import formats
 
 
 def explicand(rows: int = 5, start: int = 0) -> Explicand:

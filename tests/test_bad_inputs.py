@@ -11,7 +11,7 @@ import torch
 
 import salience
 from salience import WrongInput
-from salience.commandline import command
+from salience.edge.commandline import command
 
 SMALL = {
     "data": "breast_cancer", "attribution": "[saliency]", "controls": "[]", "metric": "[sparseness]",
@@ -242,7 +242,7 @@ def test_41_undefined_scores_are_counted():
 
 
 def test_42_nothing_to_compare(tmp_path, capsys):
-    from salience.comparing import command as compare
+    from salience.comparisons.command import command as compare
 
     (tmp_path / "outputs").mkdir()
     assert compare([str(tmp_path / "outputs")]) == 2

@@ -12,12 +12,14 @@ import runs
 import yaml
 
 import salience
-from salience import comparing, files, formats
+from salience import files
 from salience.comparison import compare
+from salience.comparisons import command as comparing
+from salience.comparisons.leaderboard import Column
+from salience.comparisons.records import find, read_scores
+from salience.comparisons.verdict import ordered, verdict
 from salience.errors import WrongInput
-from salience.leaderboard import Column
-from salience.records import find, read_scores
-from salience.verdict import ordered, verdict
+from salience.storage import formats
 
 MODULES = {
     "auroc": "salience.metrics.localisation.Auroc",

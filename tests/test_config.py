@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from salience import config
 from salience.config import Composer, WrongInput, build, check, compose, options, shipped, signatures
-from salience.overrides import as_typed, rewritten
+from salience.edge.overrides import as_typed, rewritten
 
 
 @pytest.fixture(scope="module")

@@ -11,12 +11,13 @@ import pytest
 import torch
 
 import salience
-from salience import WrongInput, serving
+from salience import WrongInput
 from salience.data.task import Classification, Regression
 from salience.data.text import encode, tokeniser
-from salience.export import RATIO, command, export
 from salience.modality import Image, Tabular, Tokens
-from salience.model_card import model_card, of_folder
+from salience.report.model_card import model_card, of_folder
+from salience.sharing import serving
+from salience.sharing.export import RATIO, command, export
 
 SMALL = ["explained=6", "training.epochs=3", "metric=[deletion]", "controls=[random]"]
 

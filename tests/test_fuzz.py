@@ -14,8 +14,8 @@ from hypothesis import strategies as some
 
 import salience
 from salience import WrongInput, report
-from salience.commandline import command
 from salience.config import options
+from salience.edge.commandline import command
 
 FEW = settings(
     max_examples=12, deadline=None, database=None, derandomize=True,

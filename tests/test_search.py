@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from salience.errors import WrongInput
-from salience.search import parsed
-from salience.space import Dimension, Objective, named
+from salience.sweeps.search import parsed
+from salience.sweeps.space import Dimension, Objective, named
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 CONFIG = {

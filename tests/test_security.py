@@ -16,9 +16,10 @@ import runs
 import yaml
 
 import salience
-from salience import WrongInput, artifacts, files, formats, report
-from salience.redaction import HIDDEN, Redactor, is_secret
-from salience.trust import allowed, check_config
+from salience import WrongInput, artifacts, files, report
+from salience.edge.trust import allowed, check_config
+from salience.storage import formats
+from salience.storage.redaction import HIDDEN, Redactor, is_secret
 
 REPOSITORY = Path(__file__).parents[1]
 SOURCES = [p for folder in ("src", "scripts") for p in sorted((REPOSITORY / folder).rglob("*.py"))]
@@ -77,7 +78,7 @@ def test_the_walk_sees(code):
 @pytest.mark.parametrize(
     "name", ["os.system", "salience.files.discard", "salience.files.atomic_write", "torch.optim.torch.load",
              "torch.optim.optimizer.torch.load", "torch.optim.lr_scheduler.os.system", "salience.metrics.base.Callable",
-             "salience.resume.resume", "salience.export.opened", "salience.parts.Parts"],
+             "salience.resume.resume", "salience.sharing.export.opened", "salience.storage.parts.Parts"],
 )  # fmt: skip
 def test_a_run_that_goes_on_builds_only_parts_of_a_run(name):
     with pytest.raises(WrongInput, match="not built from a run folder"):
@@ -254,7 +255,7 @@ def test_importing_opens_no_socket_and_starts_no_process():
         "import sys\nseen = []\n"
         "sys.addaudithook(lambda event, args: seen.append(event) if event in "
         "('socket.connect', 'socket.bind', 'subprocess.Popen', 'os.system', 'os.exec', 'os.posix_spawn') else None)\n"
-        "import salience, salience.config, salience.redaction, salience.resume, salience.export\n"
+        "import salience, salience.config, salience.storage.redaction, salience.resume, salience.sharing.export\n"
         "print(seen)\n"
     )
     done = subprocess.run(

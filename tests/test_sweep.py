@@ -15,11 +15,11 @@ from rich.console import Console
 from test_command_line import wait_for
 
 from salience.config import Composer, WrongInput
-from salience.jobs import Jobs
-from salience.scheduling import Settings, Sweep
-from salience.sweep import crowded, planned
-from salience.sweep_screen import Lines, Table
-from salience.workers import Report, Workers
+from salience.sweeps.jobs import Jobs
+from salience.sweeps.scheduling import Settings, Sweep
+from salience.sweeps.screen import Lines, Table
+from salience.sweeps.sweep import crowded, planned
+from salience.sweeps.workers import Report, Workers
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from salience import terminal
-from salience.leaderboard import leaderboard, network_scores
+from salience.comparisons.leaderboard import leaderboard, network_scores
 
 METRICS = {"deletion": False, "insertion": True, "sensitivity": False, "complexity": False}
 

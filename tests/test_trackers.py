@@ -8,7 +8,7 @@ import types
 import pytest
 
 from salience.config import shipped
-from salience.targets import build
+from salience.edge.targets import build
 from salience.trackers import Tracked, track
 
 CONFIG = {"seed": 3, "training": {"epochs": 2}, "long": "x" * 900}
@@ -149,7 +149,7 @@ def test_configs_are_the_schema(name, needs):
 
 def test_nothing_is_imported_before_a_run_has_finished():
     code = (
-        "import sys; from salience.targets import build\n"
+        "import sys; from salience.edge.targets import build\n"
         f"build({TENSORBOARD!r}), build({MLFLOW!r})\n"
         "print(*({'mlflow', 'tensorboard', 'torch.utils.tensorboard'} & set(sys.modules)))"
     )

@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from . import environment, files, formats, shards
+from . import files, shards
 from .attribution.explanation import Explanation, Explicand
 from .data.base import Examples, Task
 from .errors import WrongInput
@@ -22,9 +22,10 @@ from .figures import INDEX
 from .figures.curves import Band
 from .metrics.base import Reference
 from .modality import Modality
-from .redaction import Redactor
 from .scorebook import Scorebook
 from .shards import Stored
+from .storage import environment, formats
+from .storage.redaction import Redactor
 
 SHARD = 1024
 """Examples in one file of `examples/` and `attributions/`; the last shard holds what is left."""

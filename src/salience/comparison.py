@@ -5,12 +5,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import formats
-from .boards import Board, boards
+from .comparisons.boards import Board, boards
+from .comparisons.ranking import Ranking, ranking
+from .comparisons.records import Record, chosen, find, varied
+from .comparisons.verdict import Verdict
 from .errors import WrongInput, listed, nearest
-from .ranking import Ranking, ranking
-from .records import Record, chosen, find, varied
-from .verdict import Verdict
+from .storage import formats
 
 if TYPE_CHECKING:
     import pandas as pd

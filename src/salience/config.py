@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .checks import check
+from .edge.checks import check
+from .edge.mistakes import in_groups, in_keys, unreadable
+from .edge.overrides import GROUPS_OF_SEVERAL, rewritten
+from .edge.targets import build, locate, signatures
+from .edge.trust import allowed
 from .errors import WrongInput
-from .mistakes import in_groups, in_keys, unreadable
-from .overrides import GROUPS_OF_SEVERAL, rewritten
-from .targets import build, locate, signatures
-from .trust import allowed
 
 if TYPE_CHECKING:
     from hydra.core.config_loader import ConfigLoader
@@ -260,4 +260,4 @@ def one_line(error: BaseException, length: int = 200) -> str:
     return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
-from .commandline import command  # noqa: E402  (it needs what is above)
+from .edge.commandline import command  # noqa: E402  (it needs what is above)

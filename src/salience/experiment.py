@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from . import figures, finite, gate, interrupts, report, serving, terminal, trackers
+from . import figures, finite, gate, interrupts, report, terminal, trackers
 from .allocator import keep_freed_memory
 from .artifacts import LOG, SHARD, STATUS, RunFolder
 from .assembly import Study, assemble, model_node, recipe_node
@@ -25,6 +25,7 @@ from .networks import Networks, weights_digest
 from .parallel import Workers
 from .pieces import Measured, Pieces, key_of
 from .settings import Run
+from .sharing import serving
 from .statistics import interval, skill
 from .training import History, fit
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .config import config_folder, options, shipped
+from .edge.targets import locate, nodes
 from .errors import WrongInput, listed, nearest
 from .metrics.cards import cards
-from .targets import locate, nodes
 
 GROUPS = ("data", "model", "training", "baseline", "attribution", "metric", "tracker", "experiment")
 LISTED = {

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from . import files, optimizers, parallel, training
-from .checkpoints import Checkpoints
 from .data.base import Data, Examples
 from .errors import WrongInput, nearest
-from .formats import read_tensors, write_tensors
 from .parallel import Workers
 from .settings import Training
+from .storage.checkpoints import Checkpoints
+from .storage.formats import read_tensors, write_tensors
 from .training import History
 
 WEIGHTS, DESCRIPTION = "network.safetensors", "network.json"

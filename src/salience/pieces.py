@@ -7,13 +7,14 @@ from typing import Any
 
 from torch import Tensor
 
-from . import environment, files, interrupts, shards
+from . import files, interrupts, shards
 from .artifacts import RunFolder
 from .attribution.explainer import Explainer
 from .attribution.explanation import Cost, Explanation, Explicand
 from .metrics.base import Reference
 from .networks import examples_digest
-from .parts import Parts
+from .storage import environment
+from .storage.parts import Parts
 
 PARTS = "parts"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from . import artifacts, files, formats
+from . import artifacts, files
 from .artifacts import RunFolder
 from .attribution.explanation import Cost
 from .data.base import Data
@@ -17,6 +17,7 @@ from .errors import WrongInput
 from .randomness import preserved
 from .report import leaderboard_html
 from .shards import Stored
+from .storage import formats
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ def _unpacked(path: Path) -> Path:
     """The run inside an archive of `scripts/export.py`; a folder as it is."""
     if path.suffix != ".zip" or not path.is_file():
         return path
-    from .export import opened
+    from .sharing.export import opened
 
     return opened(path)
 
@@ -192,7 +193,7 @@ class RunResult:
     @cached_property
     def preprocessing(self) -> "tuple[tuple[Modality, ...], Task]":
         """What inputs and outputs of the network mean: as stored with it, so that the data set is not needed."""
-        from .serving import rebuilt_all
+        from .sharing.serving import rebuilt_all
 
         try:
             return rebuilt_all(self.folder.json(artifacts.NETWORK))
@@ -230,7 +231,7 @@ class RunResult:
         numbers in original units (regression). Raises WrongInput for rows that the network cannot read.
         """
         from .models.base import predict
-        from .serving import examples_of, table_of
+        from .sharing.serving import examples_of, table_of
 
         modalities, task = self.preprocessing
         examples = examples_of(modalities, task, rows)
@@ -243,8 +244,8 @@ class RunResult:
 
         `target` is `predicted`, `runner_up` or a class. Methods whose baseline needs training rows rebuild the data.
         """
-        from .serving import examples_of
-        from .serving_methods import explain_rows
+        from .sharing.serving import examples_of
+        from .sharing.serving_methods import explain_rows
 
         modalities, task = self.preprocessing
         if target == "label":

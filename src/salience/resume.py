@@ -30,7 +30,7 @@ captum are built from what a folder says; --trust names a package of yours."""
 
 def command(typed: Sequence[str]) -> int:
     """What `scripts/resume.py` does; its exit code, as for `scripts/run.py`."""
-    from .commandline import exit_code
+    from .edge.commandline import exit_code
 
     if {"-h", "--help"} & set(typed):
         print(USAGE)
@@ -42,11 +42,11 @@ def _resume(typed: Sequence[str]) -> None:
     words, trust = split_trust(typed)
     folder = chosen(words)
     if (folder / "sweep.json").is_file():
-        from .sweep import resume as resume_sweep
+        from .sweeps.sweep import resume as resume_sweep
 
         resume_sweep(folder, trust)
     elif (folder / "search.json").is_file():
-        from .search import resume as resume_search
+        from .sweeps.search import resume as resume_search
 
         resume_search(folder, trust)
     else:
@@ -119,9 +119,9 @@ def _go_on(folder: "RunFolder", trust: Sequence[str]) -> "RunResult":
     from omegaconf import OmegaConf
 
     from .config import Composed
+    from .edge.trust import check_config
     from .experiment import run
-    from .redaction import HIDDEN
-    from .trust import check_config
+    from .storage.redaction import HIDDEN
 
     saved = folder.yaml("config.yaml")
     if not isinstance(saved, dict):
@@ -150,7 +150,7 @@ def outputs_of(run: Path) -> Path:
 
 def user_of(status: dict[str, Any]) -> str | None:
     """Who works on a run, by its status; None: nobody does any more."""
-    from . import environment
+    from .storage import environment
 
     if status.get("state") not in ("created", "running"):
         return None

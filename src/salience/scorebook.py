@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from . import files, formats
+from . import files
 from .figures.curves import Band, Moments
+from .storage import formats
 
 
 class Scorebook:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .leaderboard import Column, Leaderboard, Row, leaderboard, network_scores
+from .comparisons.leaderboard import Column, Leaderboard, Row, leaderboard, network_scores
 
 if TYPE_CHECKING:
     from rich.console import Console

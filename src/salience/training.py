@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from . import interrupts
-from .checkpoints import Checkpoints
 from .data.base import Data
 from .models.base import outputs_of, predict
 from .optimizers import flattened, optimizer, restore, state_tensors
 from .parallel import Workers
 from .randomness import Streams, restore_state, stored_state
 from .settings import Training
+from .storage.checkpoints import Checkpoints
 
 Row = dict[str, float | None]
 Progress = Callable[[int, int, Row], None]

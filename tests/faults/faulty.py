@@ -83,7 +83,7 @@ def ended(pid: int) -> int:
 
 
 def _child(outputs: Path, overrides, fault, resume: Path | None) -> int:
-    from salience.commandline import command
+    from salience.edge.commandline import command
     from salience.resume import command as resuming
 
     with open(outputs.parent / "said.txt", "a", buffering=1) as said:

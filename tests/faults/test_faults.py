@@ -18,7 +18,8 @@ import runs
 import torch
 
 import salience
-from salience import WrongInput, artifacts, files, formats, report
+from salience import WrongInput, artifacts, files, report
+from salience.storage import formats
 
 QUICK = ("attribution=[saliency]", "controls=[]", "metric=[sparseness]", "explained=4", "training.epochs=1")
 
@@ -133,9 +134,7 @@ def test_f21_times_have_an_offset(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("shell", ["| head -1", ">&-", "> /dev/full"])
 def test_f23_a_reader_that_goes_away(tmp_path, shell):
-    code = (
-        "from salience.commandline import command; import sys; sys.exit(command('salience.experiment.run'))"
-    )
+    code = "from salience.edge.commandline import command; import sys; sys.exit(command('salience.experiment.run'))"
     typed = " ".join(f"'{word}'" for word in (f"outputs={tmp_path / 'o'}", "data=breast_cancer", *QUICK))
     done = subprocess.run(
         ["bash", "-c", f'"{sys.executable}" -c "{code}" {typed} {shell}'],

@@ -12,8 +12,9 @@ import faulty
 import pytest
 
 import salience
-from salience import WrongInput, environment
+from salience import WrongInput
 from salience.resume import outputs_of, resume, user_of
+from salience.storage import environment
 
 STAGES = ("check", "train", "explain and measure", "figures and page")
 

@@ -21,10 +21,10 @@ from metric_cases import (
 from omegaconf import OmegaConf
 
 from salience.attribution.explanation import Explanation
+from salience.edge.targets import build
 from salience.metrics.base import Measurement, Metric, Reference
 from salience.modality import Image
 from salience.randomness import Streams
-from salience.targets import build
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "metric"
 ALL = sorted(path.stem for path in CONFIGS.glob("*.yaml"))

@@ -26,7 +26,7 @@ class SalienceLauncher(Launcher):
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        from salience.sweep import launch
+        from salience.sweeps.sweep import launch
 
         results: list[Any] = launch(self, job_overrides)
         return results

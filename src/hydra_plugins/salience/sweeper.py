@@ -19,6 +19,6 @@ class SalienceSweeper(BasicSweeper):
         super().__init__(max_batch_size=None, params=params)
 
     def sweep(self, arguments: list[str]) -> Any:
-        from salience.sweep import sweep
+        from salience.sweeps.sweep import sweep
 
         return sweep(self, arguments)

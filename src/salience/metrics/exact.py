@@ -193,7 +193,7 @@ def compute(name: str, worlds: dict[str, World]) -> Card:
 
 def shown(name: str) -> Any:
     """The class of a metric."""
-    from ..targets import locate
+    from ..edge.targets import locate
 
     return locate(shipped("metric", name)[name]["_target_"])
 

@@ -6,17 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import artifacts, files, formats
+from .. import artifacts, files
 from ..artifacts import RunFolder
-from ..boards import modules_of, primary
+from ..comparisons.boards import modules_of, primary
+from ..comparisons.leaderboard import Leaderboard, leaderboard, network_scores
+from ..comparisons.records import Scores, read_scores
+from ..comparisons.verdict import Verdict, ceilings, ordered, verdict
 from ..figures import judged
-from ..leaderboard import Leaderboard, leaderboard, network_scores
-from ..model_card import of_folder
-from ..records import Scores, read_scores
+from ..storage import formats
 from ..terminal import clean, repeat
-from ..verdict import Verdict, ceilings, ordered, verdict
 from . import described, tables
 from .explained import Explained
+from .model_card import of_folder
 from .network import layers, weights
 from .pictures import Album, Picture
 from .shared import agreement_picture, front_picture, mean_curves, swarm_picture

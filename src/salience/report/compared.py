@@ -8,10 +8,10 @@ import numpy as np
 
 from .. import files
 from ..artifacts import ENVIRONMENT
-from ..boards import Board
+from ..comparisons.boards import Board
+from ..comparisons.verdict import Verdict, ordered
 from ..figures import judged
 from ..figures.curves import curves_figure
-from ..verdict import Verdict, ordered
 from . import described, tables
 from .explained import Explained, Gallery
 from .pictures import Album, Picture

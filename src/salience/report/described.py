@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
 
+from ..comparisons.leaderboard import Column
+from ..edge.trust import allowed
 from ..errors import WrongInput
-from ..leaderboard import Column
-from ..trust import allowed
 
 METRICS = "salience.metrics."
 """Modules whose classes may be looked up by name beside those that `trust` allows."""

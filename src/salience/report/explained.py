@@ -11,10 +11,10 @@ import torch
 
 from ..artifacts import RunFolder
 from ..attribution.explanation import Explanation
+from ..comparisons.leaderboard import Column
 from ..data.base import Data
 from ..figures.cards import Card, Layers, cards
 from ..figures.compare import caption
-from ..leaderboard import Column
 from ..metrics.agreement import Agreement, agreement
 
 EXAMPLES, ELEMENTS = 200, 20_000_000

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..artifacts import RunFolder
+from ..comparisons.leaderboard import Column, Leaderboard
 from ..figures import judged
-from ..leaderboard import Column, Leaderboard
 from . import tables
 from .explained import Explained
 from .pictures import Album, Picture

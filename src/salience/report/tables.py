@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..leaderboard import Column, Leaderboard
-from ..verdict import Pair, Verdict, ordered
+from ..comparisons.leaderboard import Column, Leaderboard
+from ..comparisons.verdict import Pair, Verdict, ordered
 
 Table = tuple[list[str], list[list[Any]]]
 """Header and rows."""

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..artifacts import CONFIG, RunFolder
-from ..leaderboard import network_scores
-from ..records import flattened
-from ..targets import build
+from ..comparisons.leaderboard import network_scores
+from ..comparisons.records import flattened
+from ..edge.targets import build
 from ..terminal import clean
 
 

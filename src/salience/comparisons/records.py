@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from . import artifacts, files, formats
-from .artifacts import RunFolder
-from .errors import WrongInput, listed, nearest
+from .. import artifacts, files
+from ..artifacts import RunFolder
+from ..errors import WrongInput, listed, nearest
+from ..storage import formats
 from .leaderboard import network_scores
 
 SWEEP = "sweep.json"

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..resume import user_of
 from .jobs import Jobs, Row
-from .resume import user_of
+from .screen import show
 from .sweep import checked, outcome, results
-from .sweep_screen import show
 
 
 def launch_elsewhere(launcher: Any, config: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:

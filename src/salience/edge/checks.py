@@ -5,14 +5,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from .errors import WrongInput, listed, nearest
+from ..errors import WrongInput, listed, nearest
 from .overrides import GROUPS_OF_SEVERAL
 from .targets import nodes
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-    from .settings import Run
+    from ..settings import Run
 
 TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
 
@@ -25,7 +25,7 @@ def check(config: Any) -> "Run":
     """
     from pydantic import ValidationError
 
-    from .settings import Run
+    from ..settings import Run
 
     values, lines = _resolved(config)
     for look in (_open_values, _not_chosen, _networks, _names):
@@ -107,7 +107,7 @@ def _networks(values: dict[str, Any]) -> Iterator[str]:
 
 def _lines(error: "ValidationError", values: dict[str, Any]) -> Iterator[str]:
     """One line per key; a value that may be several things gives several errors, of which one line tells all."""
-    from .settings import Run
+    from ..settings import Run
 
     schema = Run.model_json_schema()
     for problem in error.errors(include_url=False):

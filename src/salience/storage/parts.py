@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from . import files
+from .. import files
 
 KEY = "key.json"
 Piece = tuple[dict[str, Tensor], dict[str, Any]]

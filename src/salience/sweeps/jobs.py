@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from . import files
-from .config import Composed
-from .errors import WrongInput
-from .redaction import HIDDEN, Redactor, is_secret
+from .. import files
+from ..config import Composed
+from ..errors import WrongInput
+from ..storage.redaction import HIDDEN, Redactor, is_secret
 
 SWEEP, JOBS, LOCK = "sweep.json", "jobs.json", ".lock"
 STATUS, MANIFEST = "status.json", "manifest.json"

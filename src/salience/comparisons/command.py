@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import yaml
 from pydantic import Field, StrictBool, StrictStr, ValidationError
 
-from . import files, formats
-from .config import config_folder
-from .errors import WrongInput
-from .settings import Strict
+from .. import files
+from ..config import config_folder
+from ..errors import WrongInput
+from ..settings import Strict
+from ..storage import formats
 
 if TYPE_CHECKING:
-    from .comparison import Comparison
+    from ..comparison import Comparison
 
 TABLE, RESULT, PAGE = "comparison.csv", "comparison.json", "report.html"
 BOARDS = 6
@@ -43,7 +44,7 @@ def command(typed: Sequence[str], stream: TextIO | None = None) -> int:
         return 0
     try:
         settings, filters = parsed(typed)
-        from .comparison import compare
+        from ..comparison import compare
 
         chosen = {"method": settings.method, "metric": settings.metric, "where": filters}
         found = compare(settings.paths, primary=settings.primary, **chosen)  # type: ignore[arg-type]
@@ -119,7 +120,7 @@ def show(found: "Comparison", stream: TextIO, folder: Path | None = None) -> Non
     """The verdict, leaderboards, what failed, warnings, and where it all lies."""
     from rich.text import Text
 
-    from .terminal import clean, console, print_board
+    from ..terminal import clean, console, print_board
     from .verdict import ordered
 
     screen = console(stream)

@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from . import files
-from .errors import WrongInput
+from .. import files
+from ..errors import WrongInput
 
 LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The safe loader, ten times faster where libyaml is there: comparing reads hundreds of configs."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .errors import listed
+from ..errors import listed
+from ..statistics import Difference, Interval, examples_needed, indistinguishable, interval, pairwise
 from .leaderboard import Column, Entry
-from .statistics import Difference, Interval, examples_needed, indistinguishable, interval, pairwise
 
 CEILINGS = {"salience.attribution.methods.Oracle"}
 """Controls that know the truth: a row to look up to, not one that a method must beat."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from .errors import WrongInput, listed, nearest
+from ..errors import WrongInput, listed, nearest
 from .isolation import Report
 from .jobs import Jobs, Row
 

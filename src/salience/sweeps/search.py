@@ -17,19 +17,19 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, StrictInt, StrictStr, ValidationError
 
-from . import files
-from .commandline import exit_code
-from .config import Composed, Composer, config_folder
+from .. import files
+from ..config import Composed, Composer, config_folder
+from ..edge.commandline import exit_code
+from ..edge.targets import plain
+from ..errors import SomeFailed, WrongInput
+from ..settings import Count, Strict
 from .engines import engine
-from .errors import SomeFailed, WrongInput
 from .isolation import Report
 from .jobs import Given
 from .scheduling import TICK
 from .scheduling import Settings as Launching
-from .settings import Count, Strict
 from .space import RANGE, Dimension, Objective, directions, named
 from .sweep import check_names, modules_of, signature_mistakes, work
-from .targets import plain
 from .workers import Workers
 
 SEARCH, STUDY, JOB = "search.json", "study.log", "salience.experiment.run"

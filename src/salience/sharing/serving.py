@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import modality as modality_module
-from .data import task as task_module
-from .data.base import Examples, Task
-from .errors import WrongInput, listed, nearest
-from .finite import first_bad
-from .modality import Modality, Tabular, Tokens
+from .. import modality as modality_module
+from ..data import task as task_module
+from ..data.base import Examples, Task
+from ..errors import WrongInput, listed, nearest
+from ..finite import first_bad
+from ..modality import Modality, Tabular, Tokens
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,7 @@ def _text(modality: Tokens, rows: Any) -> tuple[Tensor, list[Tensor]]:
     """Sentences, or token ids [rows, length]."""
     texts = [rows] if isinstance(rows, str) else rows
     if isinstance(texts, list | tuple) and texts and all(isinstance(t, str) for t in texts):
-        from .data.text import encode, tokeniser
+        from ..data.text import encode, tokeniser
 
         split = tokeniser()
         ids, padded = encode([split(text) for text in texts], modality)

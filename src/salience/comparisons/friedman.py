@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .errors import WrongInput
-from .statistics import longest_runs
+from ..errors import WrongInput
+from ..statistics import longest_runs
 
 
 class Friedman(NamedTuple):

@@ -11,7 +11,7 @@ from importlib.machinery import PathFinder
 from importlib.util import find_spec
 from typing import Any
 
-from .errors import WrongInput
+from ..errors import WrongInput
 
 OPEN = ("captum.attr", "torch.nn")
 """Modules whose own classes may be named, but not those of their submodules."""
@@ -122,6 +122,6 @@ def _is_method(found: Any) -> bool:
 
 
 def _is_data(found: Any) -> bool:
-    from .data.base import Data
+    from ..data.base import Data
 
     return inspect.isfunction(found) and found.__annotations__.get("return") in (Data, "Data")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from .errors import WrongInput
+from ..errors import WrongInput
 
 GRACE = 1.2
 """Seconds that a run has to put its affairs in order when the sweep ends early."""
@@ -55,7 +55,7 @@ def work(
 
 
 def _outcome(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[str, str, Any]:
-    from .commandline import describe
+    from ..edge.commandline import describe
 
     try:
         return "completed", "", function(*arguments)

@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import artifacts, files
-from .errors import WrongInput
+from .. import artifacts, files
+from ..errors import WrongInput
 
 if TYPE_CHECKING:
     import torch
 
-    from .results import RunResult
+    from ..results import RunResult
 
 MOST_FILES, MOST_BYTES, RATIO = 20_000, 4 << 30, 200
 """What an archive may hold at most: files, bytes altogether, and bytes of content for each byte of archive."""
@@ -30,7 +30,7 @@ USAGE = "usage: python scripts/export.py <run folder|latest> [to=FILE.zip] [onnx
 
 def command(typed: Sequence[str]) -> int:
     """What `scripts/export.py` does; its exit code, as for `scripts/run.py`."""
-    from .commandline import exit_code
+    from ..edge.commandline import exit_code
 
     if {"-h", "--help"} & set(typed):
         print(USAGE)
@@ -54,8 +54,8 @@ def export(run: Path | str, to: Path | str | None = None, onnx: bool = False) ->
     The program (and with `onnx` the ONNX file) gives the outputs of the network on rows of the run, to 1e-4, or it is
     not packed. `load_run` opens the zip. WrongInput where the run is damaged or did not finish.
     """
-    from .model_card import model_card
-    from .results import load_run
+    from ..report.model_card import model_card
+    from ..results import load_run
 
     result = load_run(run)
     if not (result.path / artifacts.MANIFEST).is_file():
@@ -151,7 +151,7 @@ def _whole(result: "RunResult") -> Any:
     """The network as one function of raw inputs and context, embedding included."""
     from torch import nn
 
-    from .models.base import outputs_of
+    from ..models.base import outputs_of
 
     count = len(result.preprocessing[0])
 

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .assembly import link_of
-from .attribution.explanation import Explained, Explanation, explicand
-from .attribution.inner import explainer_of
-from .config import build, shipped
-from .data.base import Examples, Task
-from .errors import WrongInput
-from .modality import Modality
-from .randomness import Streams
-from .trust import check_config
+from ..assembly import link_of
+from ..attribution.explanation import Explained, Explanation, explicand
+from ..attribution.inner import explainer_of
+from ..config import build, shipped
+from ..data.base import Examples, Task
+from ..edge.trust import check_config
+from ..errors import WrongInput
+from ..modality import Modality
+from ..randomness import Streams
 
 if TYPE_CHECKING:
-    from .results import RunResult
+    from ..results import RunResult
 
 
 def explain_rows(run: "RunResult", examples: Examples, method: str, target: str | int) -> Explanation:

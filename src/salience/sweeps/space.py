@@ -9,9 +9,9 @@ from typing import Any
 
 import yaml
 
-from . import files
-from .config import shipped
-from .errors import WrongInput, listed, nearest
+from .. import files
+from ..config import shipped
+from ..errors import WrongInput, listed, nearest
 
 KINDS = ("log", "uniform", "int", "log_int", "choice")
 RANGE = re.compile(rf"({'|'.join(sorted(KINDS, key=len, reverse=True))})\((.*)\)", re.DOTALL)
@@ -162,7 +162,7 @@ def directions(metrics: str, names: list[str]) -> list[bool]:
     """Whether higher is better, for each objective; imports the metrics' classes, so it runs in a worker."""
     import json
 
-    from .targets import locate
+    from ..edge.targets import locate
 
     nodes = json.loads(metrics)
     found = []

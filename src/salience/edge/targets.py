@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from .errors import WrongInput, listed, nearest
+from ..errors import WrongInput, listed, nearest
 
 RESERVED = {"_target_", "_partial_", "_args_", "_recursive_", "_convert_"}
 FILLED = {"inputs", "target", "additional_forward_args"}

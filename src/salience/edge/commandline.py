@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from . import interrupts
-from .errors import SomeFailed, WrongInput, nearest
+from .. import interrupts
+from ..errors import SomeFailed, WrongInput, nearest
 from .overrides import as_typed, rewritten
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from omegaconf import DictConfig
 
-    from .config import Composer
+    from ..config import Composer
 
 
 def command(job: str, arguments: Sequence[str] | None = None) -> int:
@@ -68,7 +68,7 @@ def exit_code(action: Callable[[], Any]) -> int:
 
 def describe(error: BaseException) -> str:
     """An exception in one line, with its notes."""
-    from .config import one_line
+    from ..config import one_line
 
     named, text = type(error).__name__, one_line(error)
     return "; ".join([named if text == named else f"{named}: {text}", *_notes(error)])
@@ -86,7 +86,7 @@ def _say(lines: Sequence[str]) -> None:
 def _dispatch(job: str, arguments: list[str]) -> None:
     """Do the one thing that the flags ask for."""
     if {"--help", "-h"} & set(arguments):
-        from .listing import help_text
+        from ..listing import help_text
 
         print(help_text())
         return
@@ -94,7 +94,7 @@ def _dispatch(job: str, arguments: list[str]) -> None:
     if args.shell_completion or args.hydra_help:
         _through_hydra(Job(job), arguments)
         return
-    from .config import Composer, composed, locate
+    from ..config import Composer, composed, locate
 
     composer = Composer.create(
         [args.config_dir] if args.config_dir else [], args.config_path, args.config_name or "run"
@@ -162,7 +162,7 @@ class Job:
     def __call__(self, config: "DictConfig") -> Any:
         from hydra.core.hydra_config import HydraConfig
 
-        from .config import Composed, choices, locate
+        from ..config import Composed, choices, locate
 
         hydra: Any = HydraConfig.get()
         typed = tuple(as_typed(override) for override in hydra.overrides.task)
@@ -176,7 +176,7 @@ def _through_hydra(task: Job, arguments: list[str]) -> None:
     """Let Hydra do what it does best: sweeps, --cfg, --info, shell completion."""
     import hydra
 
-    from .config import config_folder, register_plugins
+    from ..config import config_folder, register_plugins
 
     register_plugins()
     old = {"version_base": "1.3"} if hydra.__version__.startswith("1.3") else {}
@@ -193,7 +193,7 @@ def _explain(error: Exception, composer: "Composer", overrides: list[str]) -> No
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from .config import one_line
+    from ..config import one_line
 
     if isinstance(error, HydraException | OmegaConfBaseException):
         lines = composer.mistakes(composer.expanded(overrides)[:64])

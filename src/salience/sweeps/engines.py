@@ -13,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .errors import WrongInput
+from ..errors import WrongInput
 from .isolation import GRACE, Report
 from .scheduling import Engine, Settings
 from .workers import Workers

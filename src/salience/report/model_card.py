@@ -6,13 +6,13 @@ After Mitchell and others (2019), Model Cards for Model Reporting.
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from . import artifacts
-from .errors import WrongInput
-from .leaderboard import leaderboard, network_scores
-from .terminal import clean
+from .. import artifacts
+from ..comparisons.leaderboard import leaderboard, network_scores
+from ..errors import WrongInput
+from ..terminal import clean
 
 if TYPE_CHECKING:
-    from .results import RunResult
+    from ..results import RunResult
 
 LIMITS = (
     "Explanations say what the network does, not what is true of the world, and hold under the reference above.",

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .errors import listed, nearest
+from ..errors import listed, nearest
 from .overrides import GROUPS_OF_SEVERAL, as_typed, method_of, shown_key
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ..statistics import interval, interval_over_runs
 from .leaderboard import Column, Entry, Leaderboard, Row, leaderboard
 from .records import Record, varied
-from .statistics import interval, interval_over_runs
 from .verdict import Verdict, ceilings, entry_of, modules_of, primary, verdict
 
 OWN = (

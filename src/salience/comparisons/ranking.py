@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..errors import listed
 from .boards import Board
-from .errors import listed
 from .friedman import friedman
 
 LEAST = 3

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from .config import Composed, Composer, composed
-from .errors import SomeFailed, WrongInput
+from ..config import Composed, Composer, composed
+from ..edge.mistakes import without_methods
+from ..edge.overrides import as_typed, method_of
+from ..edge.targets import locate, nodes, plain, signatures
+from ..edge.trust import allowed
+from ..errors import SomeFailed, WrongInput
+from ..resume import outputs_of, user_of
 from .jobs import Jobs
-from .mistakes import without_methods
-from .overrides import as_typed, method_of
-from .resume import outputs_of, user_of
 from .scheduling import Settings, Sweep
-from .sweep_screen import counted, screen, show
-from .targets import locate, nodes, plain, signatures
-from .trust import allowed
+from .screen import counted, screen, show
 from .workers import Workers
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Many runs in one table: records, leaderboards, ranks, and what may be said about them."""
