@@ -13,7 +13,7 @@ import torch
 from captum.attr._utils.lrp_rules import IdentityRule
 from torch import Tensor, nn
 
-from .batched.deep_lift import Rules
+from .batched.deep_lift import Rules, each_reference, tiled
 from .batched.lrp import PASSED_THROUGH, OnCopy, modules_called
 from .inside import activations, once, read, replaced, row_parts
 from .planner import Call, chunks, select
@@ -38,8 +38,7 @@ class LayerDeepLift(captum.attr.LayerDeepLift):
         call = Call(self.model, inputs, baselines, target, additional_forward_args)
         pieces = []
         for rows in row_parts(call):
-            references = call.baselines_at(rows)
-            pieces.append(layer_contributions(self, call, rows, references, torch.arange(len(rows))))
+            pieces.append(layer_contributions(self, call, rows, call.baselines_at(rows)))
         found = torch.cat(pieces)
         if not return_convergence_delta:
             return found
@@ -65,40 +64,49 @@ class LayerDeepLiftShap(captum.attr.LayerDeepLiftShap):
         if len(pool[0]) < 2:
             raise ValueError("LayerDeepLiftShap averages over a distribution: give two or more baseline rows")
         call = Call(self.model, inputs, None, target, additional_forward_args)
-        count = len(pool[0])
-        row = torch.arange(len(call)).repeat_interleave(count)
-        base = torch.arange(count).repeat(len(call))
+        count, device = len(pool[0]), pool[0].device
         total: Tensor | None = None
         empty = call.inputs[0].new_zeros(len(call))
-        for part in chunks(len(row), call.rows):
-            rows, which = row[part].to(pool[0].device), base[part].to(pool[0].device)
-            found = layer_contributions(self, call, rows, pool, which) / count
-            total = found.new_zeros(len(call), *found.shape[1:]) if total is None else total
-            total.index_add_(0, rows, found)
-            _, wanted, context = call.at(rows)
-            empty.index_add_(0, rows, call.scores(tuple(p[which] for p in pool), wanted, context) / count)
+        for block in chunks(count, call.rows):
+            references = tuple(p[block] for p in pool)
+            size = len(references[0])
+            for part in chunks(len(call), call.rows // size):
+                rows = torch.arange(part.start, part.stop, device=device).repeat_interleave(size)
+                found = layer_contributions(self, call, rows, references).unflatten(0, (-1, size)) / count
+                total = found.new_zeros(len(call), *found.shape[2:]) if total is None else total
+                total[part] += found.sum(1)
+                _, wanted, context = call.at(rows)
+                there = call.scores(tiled(references, len(rows) // size), wanted, context)
+                empty[part] += there.reshape(-1, size).sum(1) / count
         assert total is not None
         if not return_convergence_delta:
             return total
         return total, total.flatten(1).sum(1) - (call.all_scores() - empty)
 
 
-def layer_contributions(
-    method: Any, call: Call, rows: Tensor, references: tuple[Tensor, ...], which: Tensor
-) -> Tensor:
-    """Multipliers of the layer's units for `rows` against `references[which]`, times the difference of activations."""
-    rules, which = Rules(method.model), which.to(references[0].device)
+def layer_contributions(method: Any, call: Call, rows: Tensor, references: tuple[Tensor, ...]) -> Tensor:
+    """Multipliers of the layer's units, times the difference of activations, of `rows` [examples x references].
+
+    Each example meets every reference, in order.
+    """
+    rules = Rules(method.model)
     inputs, target, context = call.at(rows)
-    if context:  # it belongs to the rows, so the references must stand beside them
-        references, which = tuple(r[which] for r in references), torch.arange(len(rows), device=which.device)
-    with rules.recording(), read(method.layer) as kept:
-        call.forward(*references, *context)
-    reference = once(kept)[which].detach()
-    with torch.enable_grad(), rules.applied(which), read(method.layer) as kept:
+
+    def recorded(references: tuple[Tensor, ...]) -> Tensor:
+        with rules.recording(), read(method.layer) as kept:
+            call.forward(*references, *context)
+        return once(kept).detach()
+
+    reference = None if context else recorded(references)
+    if reference is None or rules.folded(len(references[0])):  # they must pass row by row beside the rows
+        reference = recorded(tiled(references, len(rows) // len(references[0])))
+    with torch.enable_grad(), rules.applied(), read(method.layer) as kept:
         scores = select(call.forward(*(x.requires_grad_() for x in inputs), *context), target)
         given = once(kept)
         multiplier = torch.autograd.grad(scores.sum(), given)[0]
-    return multiplier * (given.detach() - reference) if method.multiplies_by_inputs else multiplier
+    if not method.multiplies_by_inputs:
+        return multiplier
+    return multiplier * each_reference(torch.sub, given.detach(), reference)
 
 
 class LayerLRP(captum.attr.LayerLRP):

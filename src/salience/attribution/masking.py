@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .batched.ablation import FeatureAblation
-from .batched.coalitions import Game, uniform_draws
+from .batched.coalitions import Game
+from .batched.sampling import uniform_draws
 from .planner import Call, chunks
 
 

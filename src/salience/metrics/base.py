@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..attribution.explanation import Explained, Explanation, Explicand, at_target, shown_elements
+from ..attribution.explanation import Explained, Explanation, Explicand, at_target, blended, shown_elements
 from ..attribution.planner import for_scores, rows_per_pass
 from ..data.base import Data
 from ..errors import WrongInput
@@ -31,9 +31,7 @@ class Reference:
     def fill(self, explicand: Explicand, shown: Tensor) -> tuple[Tensor, ...]:
         """The inputs with only the features `shown` [examples, features] visible; padding stays as it is."""
         visible = shown_elements(shown | ~explicand.present, explicand.feature_mask)
-        return tuple(
-            torch.where(v, x, r) for v, x, r in zip(visible, explicand.inputs, self.values, strict=True)
-        )
+        return tuple(blended(v, x, r) for v, x, r in zip(visible, explicand.inputs, self.values, strict=True))
 
     def rows(self, at: slice | Tensor) -> "Reference":
         """The reference of some examples; one that all examples share stays as it is."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
-from ..attribution.explanation import at_target, shown_elements
+from ..attribution.explanation import at_target, blended, shown_elements
 from .base import Explanation, Measurement, Metric, Reference, Streams, judged, outputs_of
 from .curves import descending, leading
 from .robustness import FROM_ZERO, neighbours
@@ -78,7 +78,7 @@ def _gap(
     moved = shown_elements((first == leads) & explanation.present, explanation.feature_mask)
     gaps = []
     for noisy in neighbours(explanation, metric.streams, "prediction_gap", metric.radius, metric.samples):
-        inputs = tuple(torch.where(m, n, x) for m, n, x in zip(moved, noisy, explanation.inputs, strict=True))
+        inputs = tuple(blended(m, n, x) for m, n, x in zip(moved, noisy, explanation.inputs, strict=True))
         outputs = outputs_of(explainer.model, inputs, explanation.context)
         gaps.append((at_target(outputs, explanation.target) - explanation.score).double().abs())
     return torch.stack(gaps, 1).mean(1)

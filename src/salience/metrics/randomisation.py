@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from .base import Explained, Explanation, Measurement, Metric, Reference, Streams, judged
-from .robustness import explained_again, explained_copies, neighbours
+from .robustness import explained_again, explained_copies, noisy_copies
 from .similarity import check_similarity, similar
 
 if TYPE_CHECKING:
@@ -110,9 +110,9 @@ class SmoothRandomisation(Metric):
         return _mean_along(explanation, found)
 
     def _smooth(self, explainer: "Explainer", explanation: Explanation) -> Tensor:
-        copies = neighbours(explanation, self.streams, self.key, self.radius, self.samples)
-        maps = [moved for _, moved in explained_copies(explainer, explanation, copies)]
-        return torch.stack(maps).mean(0)
+        copies = noisy_copies(explanation, self.streams, self.key, self.radius, self.samples)
+        maps = torch.cat([moved for _, moved in explained_copies(explainer, explanation, copies)])
+        return maps.mean(0)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ that ignores the input is perfectly robust: read these together with faithfulnes
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import TYPE_CHECKING, ClassVar
 
 import torch
@@ -99,12 +98,12 @@ class LocalLipschitz(Metric):
 
     def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
         size = _size(explanation.per_feature())
-        ratios = []
-        copies = neighbours(explanation, self.streams, self.key, self.radius, self.samples)
+        here, ratios = explanation.per_feature(), []
+        copies = noisy_copies(explanation, self.streams, self.key, self.radius, self.samples)
         for noisy, moved in explained_copies(explainer, explanation, copies):
-            distance = _flat([n - x for n, x in zip(noisy, explanation.inputs, strict=True)]).norm(dim=1)
-            ratios.append((moved - explanation.per_feature()).double().norm(dim=1) / size / distance)
-        return judged(explanation, torch.stack(ratios, 1).amax(1))
+            distance = _flat(tuple(n - x for n, x in zip(noisy, explanation.inputs, strict=True))).norm(dim=2)
+            ratios.append((moved - here).double().norm(dim=2) / size / distance)
+        return judged(explanation, torch.cat(ratios).amax(0))
 
 
 @dataclass(frozen=True)
@@ -132,13 +131,13 @@ class RelativeInputStability(Metric):
         self.check_shares("floor")
 
     def __call__(self, explainer: "Explainer", explanation: Explanation, reference: Reference) -> Measurement:
-        here, start = explanation.per_feature().double(), _present(explanation, explanation.inputs)
-        ratios = []
-        copies = neighbours(explanation, self.streams, self.key, self.radius, self.samples)
+        here, ratios = explanation.per_feature().double(), []
+        start = _present(explanation, tuple(x[None] for x in explanation.inputs))[0]
+        copies = noisy_copies(explanation, self.streams, self.key, self.radius, self.samples)
         for noisy, moved in explained_copies(explainer, explanation, copies):
             distance = _relative(_present(explanation, noisy), start, self.floor)
             ratios.append(_relative(moved.double(), here, self.floor) / distance)
-        return judged(explanation, torch.stack(ratios, 1).amax(1))
+        return judged(explanation, torch.cat(ratios).amax(0))
 
 
 @dataclass(frozen=True)
@@ -170,35 +169,51 @@ class RelativeOutputStability(Metric):
         with torch.no_grad():
             outputs = explainer.model(*explanation.inputs, *explanation.context)
         ratios = []
-        copies = neighbours(explanation, self.streams, self.key, self.radius, self.samples)
+        copies = noisy_copies(explanation, self.streams, self.key, self.radius, self.samples)
         for noisy, moved in explained_copies(explainer, explanation, copies):
             with torch.no_grad():
-                shift = (explainer.model(*noisy, *explanation.context) - outputs).double().norm(dim=1)
+                there = torch.stack(
+                    [explainer.model(*copy, *explanation.context) for copy in zip(*noisy, strict=True)]
+                )
+            shift = (there - outputs).double().norm(dim=2)
             ratios.append(_relative(moved.double(), here, self.floor) / shift.clamp(min=1e-6))
-        return judged(explanation, torch.stack(ratios, 1).amax(1))
+        return judged(explanation, torch.cat(ratios).amax(0))
 
 
 def neighbours(
     explanation: Explanation, streams: Streams, purpose: str, radius: float, samples: int
 ) -> Iterator[tuple[Tensor, ...]]:
-    """`samples` noisy copies of the whole batch, one after the other, so that memory does not grow with them."""
+    """`samples` noisy copies of the whole batch, one after the other."""
+    for several in noisy_copies(explanation, streams, purpose, radius, samples):
+        yield from zip(*several, strict=True)
+
+
+def noisy_copies(
+    explanation: Explanation, streams: Streams, purpose: str, radius: float, samples: int
+) -> Iterator[tuple[Tensor, ...]]:
+    """The same, several at a time [copies, examples, ...], but no more than memory is meant for."""
     generators = [streams.generator(purpose, i) for i in explanation.index.tolist()]
-    here = _flat(shown_elements(explanation.present, explanation.feature_mask))
+    here = _flat(tuple(v[None] for v in shown_elements(explanation.present, explanation.feature_mask)))[0]
     counts = here.sum(1).tolist()
     sizes = [x[0].numel() for x in explanation.inputs]
     everywhere = bool(here.all())
     dtype, device = explanation.inputs[0].dtype, here.device
     for first in range(0, samples, together := _together(explanation)):
         block = min(together, samples - first)  # the same numbers as copy by copy
-        draws = [torch.rand(block, n, generator=g) for n, g in zip(counts, generators, strict=True)]
-        for uniform in torch.cat(draws, 1):
-            noise = ((2 * uniform - 1) * radius).to(device, dtype)
-            if everywhere:
-                noise = noise.reshape(here.shape)
-            else:
-                noise = torch.zeros(here.shape, dtype=dtype, device=device).masked_scatter_(here, noise)
-            pieces = zip(explanation.inputs, noise.split(sizes, 1), strict=True)
-            yield tuple(x + piece.reshape(x.shape) for x, piece in pieces)
+        draws = torch.empty(block * sum(counts))
+        own = draws.split([block * count for count in counts])
+        for part, generator in zip(own, generators, strict=True):
+            part.uniform_(generator=generator)
+        if everywhere:
+            uniform = draws.reshape(len(here), block, -1).transpose(0, 1)
+        else:
+            uniform = torch.cat([part.reshape(block, -1) for part in own], 1)
+        noise = ((2 * uniform - 1) * radius).to(device, dtype)
+        if not everywhere:
+            full = torch.zeros(block, *here.shape, dtype=dtype, device=device)
+            noise = full.masked_scatter_(here.expand_as(full), noise)
+        pieces = noise.split(sizes, 2)
+        yield tuple(x + p.reshape(block, *x.shape) for x, p in zip(explanation.inputs, pieces, strict=True))
 
 
 def _together(explanation: Explanation) -> int:
@@ -209,20 +224,24 @@ def _together(explanation: Explanation) -> int:
 def explained_copies(
     explainer: "Explainer", explanation: Explanation, copies: Iterator[tuple[Tensor, ...]]
 ) -> Iterator[tuple[tuple[Tensor, ...], Tensor]]:
-    """Each copy, and what the method says of it per feature [examples, features]; copies share passes.
+    """Some copies [copies, examples, ...], and what the method says of them per feature [copies, examples, features].
 
-    Where a method looks at its batch, or it is not known that it does not, a copy passes by itself: it then sees the
-    same mates as the original.
+    Copies share passes. Where a method looks at its batch, or it is not known that it does not, a copy passes by
+    itself: it then sees the same mates as the original.
     """
     import captum.attr
 
     method = getattr(explainer, "method", None)
     alone = method is None or type(method) is captum.attr.FeaturePermutation
-    size = 1 if alone else _together(explanation)
-    while some := list(islice(copies, size)):
-        every = tuple(torch.cat(parts) for parts in zip(*some, strict=True)) if len(some) > 1 else some[0]
-        moved = explained_again(explainer, _repeated(explanation, len(some)), every)
-        yield from zip(some, moved.split(len(explanation)), strict=True)
+    for some in copies:
+        if alone:
+            each = zip(*some, strict=True)
+            moved = torch.stack([explained_again(explainer, explanation, copy) for copy in each])
+        else:
+            together = tuple(x.flatten(0, 1) for x in some)
+            moved = explained_again(explainer, _repeated(explanation, len(some[0])), together)
+            moved = moved.reshape(len(some[0]), len(explanation), -1)
+        yield some, moved
 
 
 def _repeated(explanation: Explanation, count: int) -> Explanation:
@@ -251,11 +270,11 @@ def _relative_changes(
 ) -> Tensor:
     """||a(x + d) - a(x)|| / ||a(x)|| for every draw [examples, samples]."""
     here = explanation.per_feature()
-    copies = neighbours(explanation, streams, "sensitivity", radius, samples)
+    copies = noisy_copies(explanation, streams, "sensitivity", radius, samples)
     changes = [
-        (moved - here).double().norm(dim=1) for _, moved in explained_copies(explainer, explanation, copies)
+        (moved - here).double().norm(dim=2) for _, moved in explained_copies(explainer, explanation, copies)
     ]
-    return torch.stack(changes, 1) / _size(here)[:, None]
+    return torch.cat(changes).T / _size(here)[:, None]
 
 
 def _size(attributions: Tensor) -> Tensor:
@@ -265,18 +284,18 @@ def _size(attributions: Tensor) -> Tensor:
 
 
 def _relative(moved: Tensor, start: Tensor, floor: float) -> Tensor:
-    """||(moved - start) / start|| [rows], entries of `start` kept away from 0; nan where all are 0."""
+    """||(moved - start) / start|| [copies, rows], entries of `start` kept away from 0; nan where all are 0."""
     least = floor * start.abs().amax(1, keepdim=True)
     below = start.abs().maximum(least.masked_fill(least == 0, torch.nan))
-    return ((moved - start) / below).norm(dim=1)
+    return ((moved - start) / below).norm(dim=2)
 
 
-def _flat(values: tuple[Tensor, ...] | list[Tensor]) -> Tensor:
-    """All elements of all modalities [examples, elements]."""
-    return torch.cat([v.reshape(len(v), -1) for v in values], 1)
+def _flat(values: tuple[Tensor, ...]) -> Tensor:
+    """All elements of all modalities [copies, examples, elements]."""
+    return torch.cat([v.flatten(2) if v.dim() > 2 else v[..., None] for v in values], 2)
 
 
 def _present(explanation: Explanation, inputs: tuple[Tensor, ...]) -> Tensor:
-    """The elements of the present features, 0 elsewhere [examples, elements] in float64."""
-    here = _flat(shown_elements(explanation.present, explanation.feature_mask))
+    """The elements of the present features, 0 elsewhere [copies, examples, elements] in float64."""
+    here = _flat(tuple(v[None] for v in shown_elements(explanation.present, explanation.feature_mask)))
     return _flat(inputs).double().masked_fill(~here, 0.0)

@@ -6,6 +6,7 @@ import captum.attr
 import torch
 from torch import Tensor
 
+from ..explanation import blended
 from ..planner import Call, chunks
 from .coalitions import Game
 
@@ -102,7 +103,7 @@ class Occlusion(captum.attr.Occlusion):
         differences = full.new_zeros(len(x), len(windows))
         for part in chunks(len(row), call.rows):
             inputs, target, context = call.at(row[part])
-            hidden = torch.where(windows[window[part]], b[row[part]] if len(b) > 1 else b, inputs[which])
+            hidden = blended(windows[window[part]], b[row[part]] if len(b) > 1 else b, inputs[which])
             mixed = (*inputs[:which], hidden, *inputs[which + 1 :])
             differences[row[part], window[part]] = full[row[part]] - call.scores(mixed, target, context)
         covered = windows.reshape(len(windows), -1).to(full.dtype)

@@ -1,11 +1,9 @@
 """Coalitions of features and their values: what every method that hides features asks of a network."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
-from ..explanation import feature_totals, shown_elements
+from ..explanation import blended, feature_totals, in_order, shown_elements
 from ..planner import Call, batched, chunks
 
 
@@ -22,12 +20,7 @@ class Game:
         changes = tuple((x != b).to(torch.float32) for x, b in zip(call.inputs, call.baselines, strict=True))
         self.players = feature_totals(changes, self.masks, self.num_features) > 0
         self.compact = [_compact(m) for m in self.masks]
-        only = self.masks[0]
-        self.plain = (
-            len(self.masks) == 1
-            and len(only) == 1
-            and torch.equal(only.reshape(-1), torch.arange(only.numel(), device=only.device))
-        )
+        self.plain = len(self.masks) == 1 and in_order(self.masks[0], self.num_features)
         """Whether every element is its own feature, in order: coalitions are then element masks already."""
 
     def values(self, shown: Tensor) -> Tensor:
@@ -49,9 +42,7 @@ class Game:
         call, count = self.call, shown.shape[1]
         size = rows.stop - rows.start
         mixed = tuple(
-            torch.where(
-                self._visible(i, rows, shown), x[rows][:, None], (b[rows] if len(b) > 1 else b)[:, None]
-            )
+            blended(self._visible(i, rows, shown), x[rows][:, None], (b[rows] if len(b) > 1 else b)[:, None])
             .expand(size, count, *x.shape[1:])
             .flatten(0, 1)
             for i, (x, b) in enumerate(zip(call.inputs, call.baselines, strict=True))
@@ -97,7 +88,7 @@ class Game:
             masks = tuple(m[at] if len(m) > 1 else m for m in self.masks)
             visible = shown_elements(shown_of(positions, at), masks)
             mixed = tuple(
-                torch.where(v, x, b) for v, x, b in zip(visible, inputs, call.baselines_at(at), strict=True)
+                blended(v, x, b) for v, x, b in zip(visible, inputs, call.baselines_at(at), strict=True)
             )
             values.append(call.scores(mixed, target, context))
         return torch.cat(values) if values else call.inputs[0].new_zeros(0)
@@ -111,28 +102,6 @@ class Game:
             else per_feature.gather(1, m.expand(rows, *m.shape[1:]).reshape(rows, -1)).reshape(x.shape)
             for m, x in zip(self.masks, self.call.inputs, strict=True)
         )
-
-
-def uniform_draws(
-    generators: Sequence[torch.Generator] | None, rows: int, shape: tuple[int, ...], device: torch.device
-) -> Tensor:
-    """Uniform numbers [rows, *shape], each row from its own generator; drawn on the CPU so that devices agree."""
-    return torch.stack(
-        [torch.rand(shape, generator=None if generators is None else generators[i]) for i in range(rows)]
-    ).to(device)
-
-
-def ranks(noise: Tensor) -> Tensor:
-    """The rank of each element along the last axis (a random permutation where the noise is random)."""
-    order = noise.argsort(-1)
-    places = torch.arange(noise.shape[-1], device=noise.device).expand_as(order)
-    return torch.empty_like(order).scatter_(-1, order, places)
-
-
-def smallest(noise: Tensor, sizes: Tensor) -> Tensor:
-    """Bool like `noise`: the `sizes` [..., ] smallest elements along the last axis (at least one)."""
-    threshold = noise.sort(-1).values.gather(-1, (sizes - 1)[..., None])
-    return noise <= threshold
 
 
 def _compact(mask: Tensor) -> tuple[Tensor, int]:

@@ -7,7 +7,7 @@ rule in the second: grad_out * (y - y_ref) / (x - x_ref) for what works element 
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..explanation import blended
 from ..planner import Call, chunks, gradients
 from .gradients import total
 
@@ -36,7 +37,7 @@ class _Rescale(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, ratio: Tensor) -> Tensor:
         ctx.save_for_backward(ratio)
-        return y.clone()
+        return y.view_as(y)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
@@ -53,26 +54,30 @@ class _MaxPool(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, y: Tensor, at: Tensor, dx: Tensor, y_ref: Tensor, at_ref: Tensor, spatial: int
+        ctx: Any, x: Tensor, y: Tensor, at: Tensor, dx: Tensor, y_ref: Tensor, at_ref: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(dx, y, y_ref, at, at_ref)
-        ctx.spatial = spatial
-        return y.clone()
+        top = each_reference(torch.maximum, y, y_ref)
+        ctx.save_for_backward(dx, each_reference(torch.sub, top, y_ref), y - top, at, at_ref)
+        return y.view_as(y)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
-        dx, y, y_ref, at, at_ref = ctx.saved_tensors
-        top = torch.maximum(y, y_ref)
-        at, at_ref = at.flatten(-ctx.spatial), at_ref.flatten(-ctx.spatial)
-        change = torch.zeros_like(dx).flatten(-ctx.spatial)
-        change.scatter_add_(-1, at, (grad * (top - y_ref)).flatten(-ctx.spatial))
-        change.scatter_add_(-1, at_ref, (grad * (y - top)).flatten(-ctx.spatial))
+        dx, up, down, at, at_ref = ctx.saved_tensors
+        at, at_ref = at.flatten(2), at_ref.flatten(2)
+        at_ref = at_ref.repeat(len(at) // len(at_ref), 1, 1)
+        change = torch.zeros_like(dx).flatten(2)
+        change.scatter_add_(2, at, (grad * up).flatten(2)).scatter_add_(2, at_ref, (grad * down).flatten(2))
+        ratio = change.reshape(dx.shape) / dx
         near = dx.abs() < TINY
-        ratio = change.reshape(dx.shape) / dx.masked_fill(near, 1.0)
         if bool(near.any()):
-            plain = torch.zeros_like(change).scatter_add_(-1, at, grad.flatten(-ctx.spatial))
-            ratio = torch.where(near, plain.reshape(dx.shape), ratio)
-        return ratio, None, None, None, None, None, None
+            plain = torch.zeros_like(change).scatter_add_(2, at, grad.flatten(2))
+            ratio = blended(near, plain.reshape(dx.shape), ratio)
+        return ratio, None, None, None, None, None
+
+
+def each_reference(operation: Callable[[Tensor, Tensor], Tensor], rows: Tensor, references: Tensor) -> Tensor:
+    """An operation of rows [examples x references, ...] with the references [references, ...] over and over."""
+    return operation(rows.unflatten(0, (-1, len(references))), references).flatten(0, 1)
 
 
 def _pooled(pool: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -124,23 +129,20 @@ class Rules:
                 hook.remove()
 
     @contextmanager
-    def applied(self, rows: Tensor) -> Iterator[None]:
-        """Rules against the recorded rows `rows`, one per row of the pass."""
+    def applied(self) -> Iterator[None]:
+        """Rules for passes of rows that meet the recorded references in order, over and over."""
         self.calls.clear()
-        paired = torch.equal(rows, torch.arange(len(rows), device=rows.device))
         before: dict[nn.Module, Tensor] = {}
 
         def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             before[module] = inputs[0]
-            return (inputs[0].clone(),)  # an in-place activation must not overwrite what the rule needs
+            # an in-place activation must not overwrite what the rule needs
+            return (inputs[0].clone(),) if getattr(module, "inplace", False) else inputs
 
         def apply(module: nn.Module, _: Any, output: Tensor) -> Tensor:
             recorded = self.recorded[module][self.calls[module]]
             self.calls[module] += 1
-            x = before.pop(module)
-            if not paired or len(recorded[0]) != len(x):
-                recorded = tuple(seen[rows] for seen in recorded)
-            return self._rule(module, x, output.detach(), recorded)
+            return self._rule(module, before.pop(module), output.detach(), recorded)
 
         modules = self._modules()
         hooks = [m.register_forward_pre_hook(keep) for m in modules] + [
@@ -157,36 +159,45 @@ class Rules:
 
     @staticmethod
     def _rule(module: nn.Module, x: Tensor, y: Tensor, reference: tuple[Tensor, ...]) -> Tensor:
-        dx = x.detach() - reference[0]
+        dx = each_reference(torch.sub, x.detach(), reference[0])
         if type(module) in POOLS:
-            spatial = POOLS[type(module)]
             _, at = _pooled(module, x.detach())
-            return _MaxPool.apply(x, y, at, dx, *reference[1:], spatial)  # type: ignore[no-any-return]
-        near = dx.abs() < TINY
-        ratio = (y - reference[1]) / dx.masked_fill(near, 1.0)
+            return _MaxPool.apply(x, y, at, dx, *reference[1:])  # type: ignore[no-any-return]
+        ratio = each_reference(torch.sub, y, reference[1]).div_(dx)
+        near = dx.abs_() < TINY
         if bool(near.any()):
-            ratio = torch.where(near, _slope(module, x), ratio)
+            ratio = blended(near, _slope(module, x), ratio)
         return _Rescale.apply(x, y, ratio)  # type: ignore[no-any-return]
 
 
-def multipliers(
-    call: Call, model: nn.Module, rows: Tensor, references: tuple[Tensor, ...], which: Tensor
-) -> tuple:
-    """DeepLift multipliers of `rows` against `references[which]`, without building pairs on the reference side."""
-    rules = Rules(model)
-    _, target, context = call.at(rows)
-    own = torch.arange(len(rows), device=rows.device)
-    if context and len(references[0]) != len(rows):
-        references, which = tuple(r[which] for r in references), own
-    with rules.recording():
-        call.forward(*references, *context)
-    if rules.folded(len(references[0])):
-        references, which = tuple(r[which] for r in references), own
-        with rules.recording():
-            call.forward(*references, *context)
-    with rules.applied(which):
-        inputs, _, _ = call.at(rows)
-        return gradients(call.forward, inputs, target, context)[1]
+def tiled(references: tuple[Tensor, ...], times: int) -> tuple[Tensor, ...]:
+    """The references over and over."""
+    return tuple(r.repeat(times, *(1,) * (r.dim() - 1)) for r in references)
+
+
+class Multipliers:
+    """DeepLift multipliers of rows against some references, whose activations are recorded once for all rows."""
+
+    def __init__(self, call: Call, model: nn.Module, references: tuple[Tensor, ...]):
+        self.call, self.references, self.rules = call, references, Rules(model)
+        self.paired = bool(call.context)
+        """Whether the references must pass row by row beside what they are compared with."""
+        if not self.paired:
+            self._record(references, ())
+            self.paired = self.rules.folded(len(references[0]))
+
+    def _record(self, references: tuple[Tensor, ...], context: tuple) -> None:
+        with self.rules.recording():
+            self.call.forward(*references, *context)
+
+    def of(self, rows: Tensor) -> tuple[Tensor, ...]:
+        """Of `rows` [examples x references], each example against every reference in order."""
+        inputs, target, context = self.call.at(rows)
+        if self.paired:
+            times = len(rows) // len(self.references[0])
+            self._record(tiled(self.references, times), context)
+        with self.rules.applied():
+            return gradients(self.call.forward, inputs, target, context)[1]
 
 
 class DeepLift(captum.attr.DeepLift):
@@ -217,19 +228,15 @@ class DeepLift(captum.attr.DeepLift):
                 custom_attribution_func,
             )
         call = Call(self.model, inputs, baselines, target, additional_forward_args)
+        shared = all(len(b) == 1 for b in call.baselines)
+        against = Multipliers(call, self.model, call.baselines) if shared else None
         pieces: list[tuple[Tensor, ...]] = []
         for part in chunks(len(call), call.gradient_rows):
             rows = torch.arange(part.start, part.stop, device=call.inputs[0].device)
-            shared = all(len(b) == 1 for b in call.baselines)
-            references = call.baselines if shared else call.baselines_at(rows)
-            found = multipliers(
-                call, self.model, rows, references, torch.zeros_like(rows) if shared else rows - part.start
-            )
+            own, base = call.at(rows)[0], call.baselines_at(rows)
+            found = (against or Multipliers(call, self.model, base)).of(rows)
             if self.multiplies_by_inputs:
-                own, _, _ = call.at(rows)
-                found = tuple(
-                    m * (x - b) for m, x, b in zip(found, own, call.baselines_at(rows), strict=True)
-                )
+                found = tuple(m * (x - b) for m, x, b in zip(found, own, base, strict=True))
             pieces.append(found)
         attributions = tuple(torch.cat(p) for p in zip(*pieces, strict=True))
         if not return_convergence_delta:
@@ -261,23 +268,26 @@ class DeepLiftShap(captum.attr.DeepLiftShap):
         call = Call(self.model, inputs, None, target, additional_forward_args)
         count = len(pool[0])
         totals = tuple(torch.zeros_like(x) for x in call.inputs)
-        rows = torch.arange(len(call), device=call.inputs[0].device).repeat_interleave(count)
-        which = torch.arange(count, device=rows.device).repeat(len(call))
-        for part in chunks(len(rows), call.gradient_rows):
-            row, base = rows[part], which[part]
-            found = multipliers(call, self.model, row, pool, base)
-            own, _, _ = call.at(row)
-            for sum_, m, x, p in zip(totals, found, own, pool, strict=True):
-                sum_.index_add_(0, row, (m * (x - p[base]) if self.multiplies_by_inputs else m) / count)
+        for block in chunks(count, call.gradient_rows):
+            references = tuple(p[block] for p in pool)
+            against, size = Multipliers(call, self.model, references), len(references[0])
+            for part in chunks(len(call), call.gradient_rows // size):
+                found = against.of(
+                    torch.arange(part.start, part.stop, device=pool[0].device).repeat_interleave(size)
+                )
+                for sum_, m, x, r in zip(totals, found, call.inputs, references, strict=True):
+                    m = m.unflatten(0, (-1, size))
+                    sum_[part] += (m * (x[part, None] - r) if self.multiplies_by_inputs else m).sum(1) / count
         if not return_convergence_delta:
             return call.result(totals)
-        return call.result(
-            totals, total(totals) - (call.all_scores() - self._expected(call, pool, rows, which))
-        )
+        return call.result(totals, total(totals) - (call.all_scores() - self._expected(call, pool)))
 
     @staticmethod
-    def _expected(call: Call, pool: tuple[Tensor, ...], rows: Tensor, which: Tensor) -> Tensor:
-        values = []
+    def _expected(call: Call, pool: tuple[Tensor, ...]) -> Tensor:
+        """The mean of f over the pool, at each row's target and in its context."""
+        count, values = len(pool[0]), []
+        rows = torch.arange(len(call), device=pool[0].device).repeat_interleave(count)
+        which = torch.arange(count, device=pool[0].device).repeat(len(call))
         for part in chunks(len(rows), call.rows):
             _, target, context = call.at(rows[part])
             values.append(call.scores(tuple(p[which[part]] for p in pool), target, context))

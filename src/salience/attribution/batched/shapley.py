@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ..planner import Call
-from .coalitions import Game, ranks, uniform_draws
+from .coalitions import Game
+from .sampling import ranks, uniform_draws
 
 MASKS = 1 << 24
 """Elements of coalitions that are laid out at a time."""
@@ -128,10 +129,12 @@ class ShapleyValueSampling(captum.attr.ShapleyValueSampling):
         """Average gains along the orders in which feature i comes at `positions[..., i]` [rows, orders, features]."""
         full, empty = game.call.all_scores(), game.call.baseline_scores()
         totals = full.new_zeros(len(full), game.num_features)
-        steps = torch.arange(1, game.num_features, device=full.device)
+        # Comparing whole orders with all steps is a good part of the work: in as few bytes as their numbers need.
+        small = torch.int16 if game.num_features < 1 << 15 else torch.int32
+        steps = torch.arange(1, game.num_features, device=full.device, dtype=small)
         together = max(1, MASKS // max(1, len(full) * game.num_features * len(steps)))
         for orders in positions.split(together, 1):
-            shown = (orders[:, :, None] < steps[:, None]).flatten(1, 2)
+            shown = (orders.to(small)[:, :, None] < steps[:, None]).flatten(1, 2)
             inner = game.values(shown).reshape(len(full), orders.shape[1], len(steps))
             ends = (v[:, None, None].expand(-1, orders.shape[1], 1) for v in (empty, full))
             path = torch.cat([next(ends), inner, next(ends)], 2)

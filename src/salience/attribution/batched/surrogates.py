@@ -9,7 +9,8 @@ from torch import Tensor
 
 from ..explanation import feature_totals
 from ..planner import Call
-from .coalitions import Game, smallest, uniform_draws
+from .coalitions import Game
+from .sampling import coin_tosses, random_sizes, smallest, strata, uniform_draws
 from .shapley import enumerable, exact_values
 
 
@@ -39,7 +40,8 @@ class KernelShap(captum.attr.KernelShap):
     ) -> Any:
         """As Captum's; 2 of `n_samples` are the end points, as there.
 
-        `paired`: every coalition comes with its complement, which lowers the variance (Covert & Lee 2021).
+        `paired`: every coalition comes with its complement, and sizes for which the samples suffice are taken whole,
+        which both lower the variance (Covert & Lee 2021; Lundberg & Lee 2017).
         `shared`: all rows use the coalitions of the first, which is cheaper; errors of different rows then depend on
         one another. `exact`: "auto" enumerates all coalitions where that takes less than five times `n_samples` rows,
         which is cheaper than it sounds and has no sampling error. ValueError for fewer than 3 samples.
@@ -50,104 +52,122 @@ class KernelShap(captum.attr.KernelShap):
         if enumerable(game, n_samples, exact):
             per_feature = exact_values(game)
             return game.call.result(game.spread(per_feature)) if return_input_shape else per_feature
-        per_feature = constrained_fit(game, self._coalitions(game, n_samples - 2, paired, shared, generators))
+        shown, weight = coalitions(game, n_samples - 2, paired, shared, generators)
+        per_feature = constrained_fit(game, shown, weight)
         return game.call.result(game.spread(per_feature)) if return_input_shape else per_feature
 
-    @staticmethod
-    def _coalitions(
-        game: Game, count: int, paired: bool, shared: bool, generators: Sequence[torch.Generator] | None
-    ) -> Tensor:
-        """Bool [rows, count, features]: sizes by the Shapley kernel over each row's players, members at random.
 
-        One row for all ([1, count, features]) where they are shared and all rows have the same players.
-        """
-        drawn = -(-count // 2) if paired else count
-        rows = 1 if shared else len(game.call)
-        device = game.players.device
-        noise = uniform_draws(generators, rows, (drawn, game.num_features + 1), device)
-        if not bool((game.players == game.players[:1]).all()):
-            noise = noise.expand(
-                len(game.call), -1, -1
-            )  # rows with other players need coalitions of their own
-        players = game.players.sum(1)[: len(noise)]
-        sizes = coalition_sizes(noise[..., 0].contiguous(), players)
-        everyone = bool(game.players.all())
-        chances = (
-            noise[..., 1:] if everyone else torch.where(game.players[: len(noise), None], noise[..., 1:], 2.0)
-        )
-        shown = smallest(chances, sizes)
-        if paired:
-            shown = torch.stack([shown, ~shown], 2).flatten(1, 2)[:, :count]
-        return shown if everyone else shown | ~game.players[: len(shown), None]
+def coalitions(
+    game: Game, count: int, paired: bool, shared: bool, generators: Sequence[torch.Generator] | None
+) -> tuple[Tensor, Tensor | None]:
+    """Coalitions of each row's players by the Shapley kernel [rows, count, features], and what each weighs.
 
-
-def coalition_sizes(uniform: Tensor, players: Tensor) -> Tensor:
-    """Sizes 1..M-1 with probability proportional to 1 / (k (M - k)) by inverting the distribution; `players` is M."""
-    most = max(int(players.max()), 2)
-    k = torch.arange(1, most, device=uniform.device, dtype=torch.float64)
-    weight = 1 / (k * (players[:, None] - k))
-    weight = torch.where(k < players[:, None], weight, 0.0)
-    cumulative = (weight / weight.sum(1, keepdim=True).clamp(min=1e-300)).cumsum(1)
-    return (
-        1 + (uniform[..., None] > cumulative[:, None, :-1]).sum(-1)
-        if most > 2
-        else torch.ones_like(uniform).long()
+    One row for all where they are shared and all rows have the same players. Weights [rows or 1, count] are None
+    where all are equal. At most `count`: fewer where that is all there are.
+    """
+    device, everyone = game.players.device, bool(game.players.all())
+    alike = everyone or bool((game.players == game.players[:1]).all())
+    rows = 1 if shared else len(game.call)
+    noise = uniform_draws(
+        generators, rows, (-(-count // 2) if paired else count, game.num_features + 1), device
     )
+    if shared and not alike:
+        noise = noise.expand(len(game.call), -1, -1)  # rows with other players need coalitions of their own
+    if alike:
+        return _drawn(noise, game.players[: len(noise)], count, paired)
+    players = game.players.sum(1)
+    shown = torch.ones(len(noise), count, game.num_features, dtype=torch.bool, device=device)
+    weight = torch.zeros(len(noise), count, dtype=torch.float64, device=device)
+    for number in players.unique():
+        at = (players == number).nonzero()[:, 0]
+        own, weighs = _drawn(noise[at], game.players[at], count, paired)
+        shown[at, : own.shape[1]] = own
+        weight[at, : own.shape[1]] = 1.0 if weighs is None else weighs
+    return shown, weight
 
 
-def constrained_fit(game: Game, shown: Tensor) -> Tensor:
+def _drawn(noise: Tensor, players: Tensor, count: int, paired: bool) -> tuple[Tensor, Tensor | None]:
+    """The same for rows that have equally many players each."""
+    number, everyone = int(players[0].sum()), bool(players.all())
+    if number < 2:  # no coalition is left between nobody and everybody
+        return ~players[:, None], None
+    plan = strata(number, count) if paired else None
+    drawn, whole = (count, 0) if plan is None else (plan.drawn, plan.whole)
+    noise = noise[:, : -(-drawn // 2) if paired else drawn]
+    sizes = random_sizes(noise[..., 0], number, whole)
+    chances = noise[..., 1:] if everyone else torch.where(players[:, None], noise[..., 1:], 2.0)
+    shown = smallest(chances, sizes)
+    if plan is None:
+        return shown if everyone else shown | ~players[:, None], None
+    shown = torch.stack([shown, ~shown], 2).flatten(1, 2)[:, :drawn]
+    if whole:
+        taken = plan.taken.to(noise.device)
+        places = players.nonzero()[:, 1].reshape(len(players), 1, number).expand(-1, len(taken), -1)
+        block = torch.zeros(len(players), len(taken), players.shape[1], dtype=torch.bool, device=noise.device)
+        shown = torch.cat([block.scatter_(2, places, taken.expand(len(players), -1, -1)), shown], 1)
+    weight = torch.tensor(plan.weights, dtype=torch.float64, device=noise.device)[None] if whole else None
+    return shown if everyone else shown | ~players[:, None], weight
+
+
+def constrained_fit(game: Game, shown: Tensor, weight: Tensor | None = None) -> Tensor:
     """Least squares of the values on the coalitions under the end-point constraint [rows, features].
 
-    Minimises sum_S (v(S) - v(0) - sum_{i in S} a_i)^2 subject to sum a = v(all) - v(0): the deviation from an even
+    Minimises sum_S w_S (v(S) - v(0) - sum_{i in S} a_i)^2 subject to sum a = v(all) - v(0): the deviation from an even
     share lies in the space of vectors that sum to 0, where the problem has no constraint. Of all minimisers (too few
-    coalitions) the one closest to even shares is taken.
+    coalitions) the one closest to even shares is taken. `shown` and `weight` (None: all equal) may have one row for
+    all, which then share one matrix.
     """
     full, empty = game.call.all_scores().double(), game.call.baseline_scores().double()
-    players = game.players.double()
+    same = len(shown) == 1
+    players = (game.players[:1] if same else game.players).double()
     count = players.sum(1, keepdim=True).clamp(min=1)
-    share = (full - empty)[:, None] / count * players
-    gram, sums, squares, member = _moments(game, shown)
-    values = game.values(shown).double() - empty[:, None]
-    sizes = member.sum(2).double()
-    residual = values - sizes * ((full - empty)[:, None] / count)
-    # Deviations sum to 0, so coalitions are taken relative to their mean over the players: m - (|m| / M) p. Their
-    # second moments follow from those of m, which are whole numbers and exact in float32.
-    outer = players[:, :, None] * sums[:, None]
-    n = count[:, None]
-    gram = (
-        gram
-        - (outer + outer.transpose(1, 2)) / n
-        + squares[:, None, None] * players[:, :, None] * players[:, None] / n**2
-    )
-    right = torch.einsum("nsf,ns->nf", member.double().expand(len(values), -1, -1), residual)
-    right = right - players * ((sizes * residual).sum(1, keepdim=True) / count)
+    even = (full - empty)[:, None] / count
+    member = (shown & (game.players[:1] if same else game.players)[:, None]).float()
+    if weight is None:
+        gram = (member.transpose(1, 2) @ member).double()  # whole numbers, exact in float32
+        member = member.double()
+        weighted = member
+    else:
+        member = member.double()
+        weighted = member * weight[..., None]
+        gram = weighted.transpose(1, 2) @ member
+    residual = game.values(shown).double() - empty[:, None] - member.sum(2) * even
+    # Coalitions are taken relative to their mean over the players, m - (|m| / M) p; the moments of those follow from
+    # the moments of m: sum |m| m is a row sum of the matrix, sum |m| m_i r_i a sum over the players of the right side.
+    n, each = count[..., None], players[..., None]
+    sums, square = gram @ each, each @ each.transpose(1, 2)
+    cross = each @ sums.transpose(1, 2)
+    gram = gram - (cross + cross.transpose(1, 2)) / n + (each.transpose(1, 2) @ sums) * square / n**2
+    right = residual @ weighted[0] if same else (weighted.transpose(1, 2) @ residual[..., None])[..., 0]
+    right = right - players * ((players * right).sum(1, keepdim=True) / count)
     # The even direction is missing from the space on purpose: filling it in makes the matrix regular without
-    # changing the solution, which has no part in it; so does 1 on the diagonal for those that are no players.
-    filled = gram + players[:, :, None] * players[:, None] / n + torch.diag_embed(1 - players)
-    deviation = _solve(filled, right[..., None])[..., 0] * players
+    # changing the solution, which has no part in it; so does the diagonal of those that are no players.
+    scale = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-300)[:, None, None]
+    filled = gram + scale * (square / n + torch.diag_embed(1 - players))
+    deviation = _solve(filled, right) * players
     deviation = deviation - (deviation.sum(1, keepdim=True) / count) * players
-    return (share + deviation).to(
-        game.call.inputs[0].dtype if game.call.inputs[0].is_floating_point() else torch.float32
-    )
-
-
-def _moments(game: Game, shown: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Sum of m m^T, of |m| m and of |m|^2 over the coalitions m [rows or 1, coalitions, features], and m itself."""
-    member = shown.float() if len(shown) == 1 else shown & game.players[:, None]
-    member = (member * game.players[:1, None] if len(shown) == 1 else member).float()
-    sizes = member.sum(2)
-    gram = (member.transpose(1, 2) @ member).double()
-    sums = torch.einsum("nsf,ns->nf", member.double(), sizes.double())
-    return gram, sums, (sizes.double() ** 2).sum(1), member
+    return _like_inputs(game, even * players + deviation)
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
-    """Symmetric solve; the least-norm solution where a matrix is singular (fewer samples than features)."""
+    """Symmetric solve [rows or 1, n, n] x [rows, n]; the least-norm solution where a matrix is singular."""
+    if len(matrix) == 1 < len(right):  # one matrix for all rows: their right sides are its columns
+        return _solved(matrix, right.T[None])[0].T
+    return _solved(matrix, right[..., None])[..., 0]
+
+
+def _solved(matrix: Tensor, right: Tensor) -> Tensor:
     factor, failed = torch.linalg.cholesky_ex(matrix)
-    smallest = factor.diagonal(dim1=-2, dim2=-1).abs().amin(-1)
-    if not bool(failed.any()) and bool((smallest > 1e-6).all()):
+    diagonal = factor.diagonal(dim1=-2, dim2=-1).abs()
+    if not bool(failed.any()) and bool((diagonal.amin(-1) > 1e-6 * diagonal.amax(-1)).all()):
         return torch.cholesky_solve(right, factor)
     return torch.linalg.pinv(matrix, hermitian=True, rtol=1e-10) @ right
+
+
+def _like_inputs(game: Game, values: Tensor) -> Tensor:
+    """In the type of the inputs; float32 where those are ids."""
+    first = game.call.inputs[0]
+    return values.to(first.dtype if first.is_floating_point() else torch.float32)
 
 
 class Lime(captum.attr.Lime):
@@ -194,8 +214,8 @@ class Lime(captum.attr.Lime):
                 return_input_shape, show_progress,
             )  # fmt: skip
         game = Game(Call(self.forward_func, inputs, baselines, target, additional_forward_args), feature_mask)
-        noise = uniform_draws(generators, len(game.call), (n_samples, game.num_features), game.players.device)
-        shown = (noise < 0.5) | ~game.players[:, None]
+        coins = coin_tosses(generators, len(game.call), (n_samples, game.num_features), game.players.device)
+        shown = coins if bool(game.players.all()) else coins | ~game.players[:, None]
         coefficients = self._fit(game, shown, alpha, kernel_width)
         return game.call.result(game.spread(coefficients)) if return_input_shape else coefficients
 
@@ -205,15 +225,13 @@ class Lime(captum.attr.Lime):
         member = (shown & game.players[:, None]).double()
         weight = torch.exp(-(cosine_distance(game, member) ** 2) / (2 * kernel_width**2))
         weight = weight / weight.sum(1, keepdim=True)
-        weighted = weight[..., None] * member
-        mean, centre = weighted.sum(1), (weight * value).sum(1, keepdim=True)
-        gram = weighted.transpose(1, 2) @ member - mean[:, :, None] * mean[:, None]
-        right = torch.einsum("nsf,ns->nf", weighted, value) - mean * centre
-        penalty = (
-            alpha / shown.shape[1] * torch.eye(game.num_features, dtype=torch.float64, device=value.device)
-        )
-        penalty = penalty + torch.diag_embed((~game.players).double())
-        coefficients = torch.linalg.solve(gram + penalty, right[..., None])[..., 0] * game.players
+        weighted = (member * weight[..., None]).transpose(1, 2)
+        centre = (weight * value).sum(1, keepdim=True)
+        gram, right = weighted @ member, (weighted @ (value - centre)[..., None])[..., 0]
+        mean = gram.diagonal(dim1=1, dim2=2)
+        gram = gram - mean[:, :, None] * mean[:, None]
+        penalty = torch.full_like(mean, alpha / shown.shape[1]) + (~game.players).double()
+        coefficients = _solve(gram + torch.diag_embed(penalty), right) * game.players
         spread = (weight * (value - centre) ** 2).sum(1)
         fitted = (coefficients * (2 * right - (gram @ coefficients[..., None])[..., 0])).sum(1)
         flat = spread <= 1e-24  # nothing varies, so nothing is left to fit
@@ -222,8 +240,7 @@ class Lime(captum.attr.Lime):
             "surrogate_r2": torch.where(flat, 1.0, fitted / spread.clamp(min=1e-24)),
             "zero_fraction": zero.sum(1) / game.players.sum(1).clamp(min=1),
         }
-        first = game.call.inputs[0]
-        return coefficients.to(first.dtype if first.is_floating_point() else torch.float32)
+        return _like_inputs(game, coefficients)
 
 
 def cosine_distance(game: Game, member: Tensor) -> Tensor:
@@ -237,13 +254,13 @@ def cosine_distance(game: Game, member: Tensor) -> Tensor:
         return feature_totals(tuple(products), game.masks, game.num_features)
 
     pairs = [
-        (x.double(), b.double().expand_as(x))
+        (x.to(member.dtype), b.to(member.dtype).expand_as(x))
         for x, b in zip(game.call.inputs, game.call.baselines, strict=True)
     ]
     own = totals([x * x for x, _ in pairs])
     cross = totals([x * b for x, b in pairs])
     other = totals([b * b for _, b in pairs])
-    dot = torch.einsum("nsf,nf->ns", member, own - cross) + cross.sum(1, keepdim=True)
-    length = torch.einsum("nsf,nf->ns", member, own - other) + other.sum(1, keepdim=True)
+    both = member @ torch.stack([own - cross, own - other], 2)
+    dot, length = (both + torch.stack([cross.sum(1), other.sum(1)], 1)[:, None]).unbind(2)
     norm = (own.sum(1, keepdim=True).sqrt() * length.clamp(min=0).sqrt()).clamp(min=1e-8)
     return 1 - dot / norm
