@@ -47,7 +47,7 @@ LINES = {
     "training.epohcs=3": "training.epohcs=3: training has no epohcs. "
     "Did you mean epochs? It has: epochs, learning_rate",
     "+training.epohcs=3": "training.epohcs: no such key. Did you mean epochs? Keys: epochs, batch_size, learning_rate, "
-    "optimizer, weight_decay, momentum, schedule, warmup and 5 more",
+    "optimizer, weight_decay, momentum, schedule, warmup and 6 more",
     "++sed=3": "sed: no such key. Did you mean seed? Keys: data, model, training, ...",
     "model.hidden=3": "model.hidden=3: model has no hidden. Did you mean mlp.hidden? It has: mlp, weights",
     "model.mlp.hiden=3": "model.mlp.hiden=3: model.mlp has no hiden. Did you mean hidden? It has: _target_, hidden",

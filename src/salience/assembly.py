@@ -25,6 +25,7 @@ from .networks import load_weights
 from .randomness import Streams
 from .retraining import Retraining
 from .settings import Method, Run
+from .stacked import unstackable
 from .training import initialised
 
 if TYPE_CHECKING:
@@ -184,6 +185,8 @@ def assemble(composed: "Composed", settings: Run) -> Study:
     check_data(data)
     fresh = partial(fresh_network, settings, data, device)
     model = fresh()
+    if settings.training.stacked and (reason := unstackable(model, settings.training)):
+        raise WrongInput(f"training.stacked=true: {reason}")
     study = Study(
         settings=settings,
         choices=composed.choices,

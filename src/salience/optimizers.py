@@ -5,7 +5,7 @@ Constructing an optimiser of torch.optim imports torch's compiler, which takes a
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -55,23 +55,10 @@ def restore(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
 def flattened(model: nn.Module) -> Iterator[Tensor]:
     """The trainable parameters as one vector, of which they and their gradients are views inside the block.
 
-    Afterwards they are tensors of their own again, without gradients. WrongInput where there is none to train, or
-    where they differ in type or device.
+    Afterwards they are tensors of their own again, without gradients. WrongInput as `trainable`.
     """
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise WrongInput(
-            "training: this network has no trainable parameter; training=none explains it as it is"
-        )
-    kinds = {(p.dtype, p.device) for p in parameters}
-    if len(kinds) > 1:
-        raise WrongInput(
-            f"training: parameters of several kinds cannot be trained together: {sorted(map(str, kinds))}"
-        )
-    starts, size = [], 0
-    for p in parameters:
-        starts.append(size)
-        size += -(-p.numel() // ALIGNMENT) * ALIGNMENT
+    parameters = trainable(model)
+    starts, size = layout(parameters)
     flat = parameters[0].new_zeros(size).detach()
     flat.grad = torch.zeros_like(flat)
     for p, start in zip(parameters, starts, strict=True):
@@ -82,12 +69,41 @@ def flattened(model: nn.Module) -> Iterator[Tensor]:
     try:
         yield flat
     finally:
-        for p in parameters:
-            p.data, p.grad = p.data.clone(), None
-            with torch.no_grad():
-                p.mul_(
-                    1
-                )  # counts as a change: who keeps a copy of the network asks for the version of its weights
+        detach(parameters)
+
+
+def trainable(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are trained; WrongInput where there are none, or where they differ in type or device."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise WrongInput(
+            "training: this network has no trainable parameter; training=none explains it as it is"
+        )
+    kinds = {(p.dtype, p.device) for p in parameters}
+    if len(kinds) > 1:
+        raise WrongInput(
+            f"training: parameters of several kinds cannot be trained together: {sorted(map(str, kinds))}"
+        )
+    return parameters
+
+
+def layout(parameters: Sequence[Tensor], copies: int = 1) -> tuple[list[int], int]:
+    """Where each parameter (or that many copies of it in a row) starts in one vector, and how long that is."""
+    starts, size = [], 0
+    for p in parameters:
+        starts.append(size)
+        size += -(-p.numel() * copies // ALIGNMENT) * ALIGNMENT
+    return starts, size
+
+
+def detach(parameters: list[nn.Parameter]) -> None:
+    """Make parameters tensors of their own again, without gradients."""
+    for p in parameters:
+        p.data, p.grad = p.data.clone(), None
+        with torch.no_grad():
+            p.mul_(
+                1
+            )  # counts as a change: who keeps a copy of the network asks for the version of its weights
 
 
 def optimizer(training: Training, flat: Tensor, model: nn.Module) -> Optimizer:

@@ -39,6 +39,8 @@ class Training(Strict):
     """Make every class count the same."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Mixed precision while training; weights stay float32."""
+    stacked: StrictBool = False
+    """Train the seeds of a sweep at once, as one network with a stack of weights: for small networks."""
 
 
 class Method(Strict):

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from . import interrupts
-from .data.base import Data
+from .data.base import Data, Task
+from .errors import WrongInput
 from .models.base import outputs_of, predict
 from .optimizers import flattened, optimizer, restore, state_tensors
 from .parallel import Workers
@@ -61,6 +62,42 @@ def initialised(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
+class Watch:
+    """When a training ends, and which epoch's weights it keeps."""
+
+    def __init__(self, training: Training, task: Task):
+        self.training, self.score = training, f"validation_{task.main_score}"
+        self.history = History(stopped="epochs")
+        self.best, self.kept = math.inf, None  # type: float, dict[str, Tensor] | None
+
+    def goes_on(self, row: Row, weights: Callable[[], dict[str, Tensor]]) -> bool:
+        """Take note of an epoch, and of its `weights()` where they are the best so far; whether another one follows."""
+        history, training = self.history, self.training
+        history.rows.append(row)
+        number, score, loss = len(history.rows), row.get(self.score), row.get("validation_loss")
+        if training.stop_at is not None and score is not None and score >= training.stop_at:
+            history.stopped, self.kept = "stop_at", None
+            return False
+        if training.patience is None or loss is None:
+            return True
+        if loss < self.best:
+            self.best, history.kept_epoch, self.kept = loss, number, weights()
+            return True
+        if number - (history.kept_epoch or 0) < training.patience:
+            return True
+        history.stopped = "patience"
+        return False
+
+    def finish(self, model: nn.Module) -> History:
+        """Give the network the weights of the epoch that is kept: the best, or as it stands the last."""
+        if self.kept is None:
+            self.history.kept_epoch = len(self.history.rows)
+        else:
+            model.load_state_dict(self.kept)
+        model.eval()
+        return self.history
+
+
 def fit(
     model: nn.Module,
     data: Data,
@@ -85,6 +122,15 @@ def fit(
     if not training.epochs:
         model.eval()
         return History()
+    if training.stacked:
+        if workers.size > 1:
+            raise WrongInput("training.stacked=true: not for several processes that share a training")
+        from .stacked import fit_stacked
+
+        history = fit_stacked([model], [data], training, [seed], device, progress)[0]
+        if isinstance(history, Diverged):
+            raise history
+        return history
     with Streams(seed).seeded("training", workers.rank), flattened(model) as flat:
         return _Fit(model, data, training, flat, workers, seed, device, checkpoints).run(progress)
 
@@ -114,38 +160,23 @@ class _Fit:
         self.weight = data.task.class_weights(self.train.labels) if training.class_weights else None
         self.scaler = torch.amp.GradScaler(device.type) if training.precision == "float16" else None
         self.steps = 0
-        self.history = History(stopped="epochs")
-        self.best, self.best_state = math.inf, None  # type: float, dict[str, Tensor] | None
+        self.watch = Watch(training, data.task)
         for value in (flat, *model.buffers()):
             workers.agree(value)
 
     def run(self, progress: Progress | None) -> History:
         """All epochs, or as many as it takes."""
-        history, losses = self.history, self.restored()
+        losses, history = self.restored(), self.watch.history
         for number in range(len(history.rows) + 1, self.training.epochs + 1):
             row = self.epoch(number, losses)
             losses = []
-            history.rows.append(row)
             if progress is not None:
                 progress(number, self.training.epochs, row)
-            if self.reached(row):
-                history.stopped, self.best_state = "stop_at", None
+            if not self.watch.goes_on(row, lambda: snapshot(self.model)):
                 break
-            loss = row.get("validation_loss")
-            if self.training.patience is None or loss is None:
-                continue
-            if loss < self.best:
-                self.best, history.kept_epoch, self.best_state = loss, number, self.snapshot()
-            elif number - (history.kept_epoch or 0) >= self.training.patience:
-                history.stopped = "patience"
-                break
-        if self.best_state is None:
-            history.kept_epoch = len(history.rows)
-        else:
-            self.model.load_state_dict(self.best_state)
+        self.watch.finish(self.model)
         for buffer in self.model.buffers():
             self.workers.agree(buffer)
-        self.model.eval()
         return history
 
     def epoch(self, number: int, done: list[Tensor]) -> Row:
@@ -188,14 +219,14 @@ class _Fit:
             "random": random,
             "optimizer": state_tensors(self.optimizer),
             "buffer": dict(self.model.named_buffers()),
-            "best": self.best_state or {},
+            "best": self.watch.kept or {},
             "own": {"flat": self.flat, "losses": torch.stack(losses)},
         }
         tensors = {f"{group}/{name}": t for group, own in groups.items() for name, t in own.items()}
-        known = {"steps": self.steps, "history": asdict(self.history), "random": words}
+        known = {"steps": self.steps, "history": asdict(self.watch.history), "random": words}
         scaler = {} if self.scaler is None else self.scaler.state_dict()
-        best = None if math.isinf(self.best) else self.best
-        return tensors, {**known, "best": best, "has_best": self.best_state is not None, "scaler": scaler}
+        best = None if math.isinf(self.watch.best) else self.watch.best
+        return tensors, {**known, "best": best, "has_best": self.watch.kept is not None, "scaler": scaler}
 
     def restored(self) -> list[Tensor]:
         """Take up the last checkpoint, where there is one; the losses of its unfinished epoch."""
@@ -214,9 +245,9 @@ class _Fit:
         restore(self.optimizer, groups.get("optimizer", {}))
         if self.scaler is not None and words["scaler"]:
             self.scaler.load_state_dict(words["scaler"])
-        self.steps, self.history = words["steps"], History(**words["history"])
-        self.best = math.inf if words["best"] is None else words["best"]
-        self.best_state = groups["best"] if words["has_best"] else None
+        self.steps, self.watch.history = words["steps"], History(**words["history"])
+        self.watch.best = math.inf if words["best"] is None else words["best"]
+        self.watch.kept = groups["best"] if words["has_best"] else None
         restore_state(groups["random"], words["random"])
         return list(groups["own"]["losses"])
 
@@ -281,25 +312,27 @@ class _Fit:
 
     def validate(self, number: int) -> Row:
         """Loss and scores on the validation split, the same in every process."""
-        labels = self.validation.labels
         outputs = self.workers.agree(
             predict(self.model, self.validation.inputs, self.validation.context).float()
         )
-        loss = self.task.loss(outputs, labels).item()
-        if not math.isfinite(loss):
-            raise Diverged("validation loss", number, None, self.optimizer.param_groups[0]["lr"])
-        scores = self.task.scores(outputs, labels)
-        kept = {f"validation_{k}": v if math.isfinite(v) else None for k, v in scores.items()}
-        return {"validation_loss": loss, **kept}
+        return judged(
+            self.task, outputs, self.validation.labels, number, self.optimizer.param_groups[0]["lr"]
+        )
 
-    def reached(self, row: Row) -> bool:
-        """Whether the validation score is what `stop_at` asks for."""
-        score = row.get(f"validation_{self.task.main_score}")
-        return self.training.stop_at is not None and score is not None and score >= self.training.stop_at
 
-    def snapshot(self) -> dict[str, Tensor]:
-        """A copy of the weights."""
-        return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+def judged(task: Task, outputs: Tensor, labels: Tensor, epoch: int, learning_rate: float) -> Row:
+    """Loss and scores on the validation split, for the history; `Diverged` where the loss is not finite."""
+    loss = task.loss(outputs, labels).item()
+    if not math.isfinite(loss):
+        raise Diverged("validation loss", epoch, None, learning_rate)
+    scores = task.scores(outputs, labels)
+    kept = {f"validation_{k}": v if math.isfinite(v) else None for k, v in scores.items()}
+    return {"validation_loss": loss, **kept}
+
+
+def snapshot(model: nn.Module) -> dict[str, Tensor]:
+    """A copy of the weights."""
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 def rate(training: Training, step: int, total: int) -> float:

@@ -18,6 +18,7 @@ from ..resume import outputs_of, user_of
 from .jobs import Jobs
 from .scheduling import Settings, Sweep
 from .screen import counted, screen, show
+from .together import train_first
 from .workers import Workers
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ def run_all(jobs: Jobs, preload: Sequence[str], dry: bool = False) -> None:
     if warning := crowded(jobs, settings):
         print(f"warning: {warning}", flush=True)
     with jobs.alone():
+        train_first(jobs, settings, preload)
         chosen = engine(settings, list(preload), jobs.path.absolute())
         try:
             with screen(jobs, settings.n_jobs, dry) as watcher:
