@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from cli import TESTS, make_configs, run, start
+
+from salience.terminal import repeat
 
 REPOSITORY = TESTS.parent
 
@@ -35,6 +39,8 @@ def test_help_is_one_screen_with_groups_options_and_commands(tmp_path):
     for word in ("data", "model", "attribution", "breast_cancer", "deep_lift", "scripts/list.py"):
         assert word in done.stdout
     assert sum(line.strip().startswith("python scripts/run.py") for line in lines) == 5
+    named = set(re.findall(r"python scripts/(\w+)\.py", done.stdout))
+    assert named == {path.stem for path in (REPOSITORY / "scripts").glob("*.py")} - {"reproduce"}
     assert done.stderr.split() == ["loaded:"]
 
 
@@ -91,6 +97,25 @@ def test_flags_may_stand_between_overrides(folder):
     done = run(folder, "seed=1", "--config-dir", "own", "model=mine")
     assert done.returncode == 0, done.stderr
     assert known(folder)["choices"]["model"] == "mine"
+
+
+def test_what_a_run_keeps_as_typed_runs_again_with_options_of_ones_own(folder):
+    own = folder / "own" / "model"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("mine: {_target_: standins.Network}\n")
+    typed = ["model=mine", "seed=1", "--config-dir=own"]
+    done = run(folder, "--config-dir", str(folder / "own"), *typed[:2])
+    assert done.returncode == 0, done.stderr
+    assert known(folder)["overrides"] == typed
+    assert shlex.split(repeat(typed))[2:] == typed
+    again = run(folder, *typed)
+    assert again.returncode == 0 and known(folder)["overrides"] == typed, again.stderr
+    swept = run(folder, "-m", *typed)
+    assert swept.returncode == 0, swept.stderr
+    (job,) = json.loads((folder / "outputs" / "latest" / "sweep.json").read_text())["jobs"]
+    assert job["overrides"] == typed and job["changed"] == typed[:2]
+    given = json.loads((folder / "outputs" / "latest" / job["folder"] / "known.json").read_text())
+    assert given["overrides"] == typed
 
 
 def test_the_mode_may_come_from_a_config(folder):

@@ -30,7 +30,7 @@ class Composed:
     config: "DictConfig"
     """The whole run; references to the environment are not resolved."""
     overrides: tuple[str, ...] = ()
-    """What was typed, as it was typed."""
+    """What was typed, as it was typed, and `--config-dir=...` where options of somebody's own were used."""
     choices: dict[str, Any] = field(default_factory=dict)
     """The option of each group: a name, None, or a list of names."""
     folder: Path | None = None
@@ -239,7 +239,15 @@ def composed(full: "DictConfig", typed: Sequence[str], folder: Path | None = Non
     config = copy.deepcopy(full)
     with read_write(config), open_dict(config):
         del config["hydra"]
-    return Composed(config, tuple(typed), choices(config, full.hydra), folder)
+    return Composed(config, with_folders(typed, full.hydra), choices(config, full.hydra), folder)
+
+
+def with_folders(typed: Sequence[str], hydra: "DictConfig") -> tuple[str, ...]:
+    """What was typed and the folders with further options: all that it takes to type a run again."""
+    found = [Path(s.path) for s in hydra.runtime.config_sources if s.provider == "command-line"]
+    here = Path.cwd()
+    shown = [path.relative_to(here) if path.is_relative_to(here) else path for path in found]
+    return (*typed, *(f"--config-dir={path}" for path in shown))
 
 
 def choices(config: "DictConfig", hydra: "DictConfig") -> dict[str, Any]:

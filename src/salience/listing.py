@@ -35,9 +35,10 @@ def help_text() -> str:
     ]
     for group in GROUPS:
         more = f" ... python scripts/list.py {words[group]}"
-        text = textwrap.wrap(
-            ", ".join(options(group)), 84, max_lines=4, placeholder=more, break_on_hyphens=False
-        )
+        named = ", ".join(options(group))
+        text = textwrap.wrap(named, 84, break_on_hyphens=False)
+        if len(text) > 4:  # a list that is cut anyway leaves room for the commands
+            text = textwrap.wrap(named, 84, max_lines=3, placeholder=more, break_on_hyphens=False)
         lines += [f"  {'' if number else group:<13}{part}" for number, part in enumerate(text)]
     return "\n".join([*lines, HELP])
 
@@ -120,6 +121,9 @@ Commands to copy:
   python scripts/run.py model=transformer data=film seed=1 explained=50
   python scripts/run.py -m attribution=saliency,lime seed=0,1  # a run each: here four
   python scripts/run.py --cfg job                              # the composed config; nothing is run
-
+  python scripts/resume.py latest                              # an interrupted run or sweep goes on
+  python scripts/search.py                                     # finds settings: configs/search.yaml
+  python scripts/compare.py latest                             # many runs: one table and one page
+  python scripts/export.py latest                              # a run as one zip to give away
 Also: --config-dir FOLDER (your own options), --info, --hydra-help; completion: -sc install=bash
 Exit codes: 0 done, 1 failed, 2 wrong input, 3 some runs of a sweep failed, 130/143 interrupted"""

@@ -162,10 +162,10 @@ class Job:
     def __call__(self, config: "DictConfig") -> Any:
         from hydra.core.hydra_config import HydraConfig
 
-        from ..config import Composed, choices, locate
+        from ..config import Composed, choices, locate, with_folders
 
         hydra: Any = HydraConfig.get()
-        typed = tuple(as_typed(override) for override in hydra.overrides.task)
+        typed = with_folders([as_typed(override) for override in hydra.overrides.task], hydra)
         at = Path(hydra.sweep.dir)  # our sweeper sends every run to a folder of its own below this one
         folder = at / str(hydra.sweep.subdir) if at.is_absolute() else None
         result = locate(self.job)(Composed(config, typed, choices(config, hydra), folder))

@@ -102,7 +102,8 @@ class Jobs:
             given = Given.of(run)
             chosen.setdefault(given.digest, (given, run))
         overrides = [run.overrides for _, run in chosen.values()]
-        common = set.intersection(*map(set, overrides)) if len(overrides) > 1 else set()
+        common = {o for typed in overrides for o in typed if o.startswith("--")}  # the folders of configs
+        common |= set.intersection(*map(set, overrides)) if len(overrides) > 1 else set()
         width, rows = len(str(len(overrides) - 1)), []
         for number, (digest, typed) in enumerate(zip(chosen, overrides, strict=True)):
             changed = [override for override in typed if override not in common]
