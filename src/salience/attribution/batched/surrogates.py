@@ -122,31 +122,53 @@ def constrained_fit(game: Game, shown: Tensor, weight: Tensor | None = None) -> 
     players = (game.players[:1] if same else game.players).double()
     count = players.sum(1, keepdim=True).clamp(min=1)
     even = (full - empty)[:, None] / count
-    member = (shown & (game.players[:1] if same else game.players)[:, None]).float()
+    member = shown & (game.players[:1] if same else game.players)[:, None]
+    sizes = member.sum(2)
+    residual = game.values(shown).double() - empty[:, None] - sizes * even
+    fit = _few if shown.shape[1] < game.num_features else _many
+    deviation = fit(member, sizes, weight, residual, players) * players
+    deviation = deviation - (deviation.sum(1, keepdim=True) / count) * players
+    return _like_inputs(game, even * players + deviation)
+
+
+def _many(member: Tensor, sizes: Tensor, weight: Tensor | None, residual: Tensor, players: Tensor) -> Tensor:
+    """The deviation from even shares by the normal equations of the features [rows, features]."""
     if weight is None:
-        gram = (member.transpose(1, 2) @ member).double()  # whole numbers, exact in float32
-        member = member.double()
-        weighted = member
+        counted = member.float()
+        gram = (counted.transpose(1, 2) @ counted).double()  # whole numbers, exact in float32
+        member = weighted = member.double()
     else:
         member = member.double()
         weighted = member * weight[..., None]
         gram = weighted.transpose(1, 2) @ member
-    residual = game.values(shown).double() - empty[:, None] - member.sum(2) * even
     # Coalitions are taken relative to their mean over the players, m - (|m| / M) p; the moments of those follow from
     # the moments of m: sum |m| m is a row sum of the matrix, sum |m| m_i r_i a sum over the players of the right side.
+    count = players.sum(1, keepdim=True).clamp(min=1)
     n, each = count[..., None], players[..., None]
     sums, square = gram @ each, each @ each.transpose(1, 2)
     cross = each @ sums.transpose(1, 2)
     gram = gram - (cross + cross.transpose(1, 2)) / n + (each.transpose(1, 2) @ sums) * square / n**2
+    same = len(member) == 1
     right = residual @ weighted[0] if same else (weighted.transpose(1, 2) @ residual[..., None])[..., 0]
     right = right - players * ((players * right).sum(1, keepdim=True) / count)
     # The even direction is missing from the space on purpose: filling it in makes the matrix regular without
     # changing the solution, which has no part in it; so does the diagonal of those that are no players.
     scale = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-300)[:, None, None]
-    filled = gram + scale * (square / n + torch.diag_embed(1 - players))
-    deviation = _solve(filled, right) * players
-    deviation = deviation - (deviation.sum(1, keepdim=True) / count) * players
-    return _like_inputs(game, even * players + deviation)
+    return _solve(gram + scale * (square / n + torch.diag_embed(1 - players)), right)
+
+
+def _few(member: Tensor, sizes: Tensor, weight: Tensor | None, residual: Tensor, players: Tensor) -> Tensor:
+    """The same where there are fewer coalitions than features, by a matrix of the coalitions: the least deviation."""
+    root = torch.ones_like(residual[:1]) if weight is None else weight.sqrt()
+    relative = (
+        member.double() - (sizes / players.sum(1, keepdim=True).clamp(min=1))[..., None] * players[:, None]
+    )
+    relative = relative * root[..., None]
+    gram = relative @ relative.transpose(1, 2)
+    inverse = torch.linalg.pinv(gram, hermitian=True, rtol=1e-10)
+    if len(member) == 1:
+        return residual * root @ inverse[0] @ relative[0]
+    return (relative.transpose(1, 2) @ (inverse @ (residual * root)[..., None]))[..., 0]
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
