@@ -194,7 +194,7 @@ def test_a_sweep_trains_its_seeds_first(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "3 networks trained at once" in done.stdout
-    assert len(list((tmp_path / "networks").iterdir())) == 3
+    assert len(list((tmp_path / "networks").glob("[!.]*"))) == 3
     found = [json.loads(path.read_text()) for path in (tmp_path / "latest").glob("*/summary.json")]
     assert len(found) == 6 and not any(summary["network"]["trained"] for summary in found)
     alone = run_overrides([*QUICK, f"outputs={tmp_path / 'alone'}", "seed=1", "training.stacked=true"])
