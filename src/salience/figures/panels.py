@@ -1,5 +1,6 @@
 """What a figure shows of one modality of one example, and which panel draws it."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from functools import singledispatch
 
@@ -60,7 +61,7 @@ def flaw(explanation: Explanation, example: int) -> str | None:
     return "no signal" if float(values.abs().max()) <= least else None
 
 
-class Panel:
+class Panel(ABC):
     """How one modality is drawn. Sizes are inches, without the margin on the left that labels need."""
 
     shows_input = False
@@ -75,9 +76,9 @@ class Panel:
     def __init__(self, modality: Modality):
         self.modality = modality
 
+    @abstractmethod
     def size(self, cell: Cell, columns: int) -> tuple[float, float]:
         """Width and height of one drawing, where `columns` methods stand side by side."""
-        raise NotImplementedError
 
     def margin(self, cell: Cell) -> float:
         """Room for labels to the left of the first method."""
@@ -87,18 +88,18 @@ class Panel:
         """The features that are drawn, first to last; `weight` [features] is their mean |attribution|."""
         return list(range(len(weight)))
 
+    @abstractmethod
     def draw(self, sheet: Sheet, box: Box, cell: Cell, limit: float, order: list[int], labels: bool) -> None:
         """Draw the attributions into `box`; `limit` is the largest value of the scale."""
-        raise NotImplementedError
 
-    def draw_input(self, sheet: Sheet, box: Box, cell: Cell) -> None:
+    def draw_input(self, sheet: Sheet, box: Box, cell: Cell) -> None:  # noqa: B027 (only where shows_input)
         """Draw the input itself."""
 
     def has_means(self, mean: Tensor) -> bool:
         """Whether a feature keeps its meaning from one example to the next, so that means can be drawn."""
         return False
 
-    def draw_mean(self, sheet: Sheet, box: Box, mean: Tensor) -> None:
+    def draw_mean(self, sheet: Sheet, box: Box, mean: Tensor) -> None:  # noqa: B027 (only where has_means)
         """Draw mean |attribution| [features] over examples."""
 
 

@@ -8,6 +8,7 @@ of a cluster share a file system with this one, on which `outputs` lies.
 import importlib
 import signal
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -38,7 +39,7 @@ def isolated(
     return asdict(Workers(1, preload).run(called, [(arguments, where)])[0])
 
 
-class Remote:
+class Remote(ABC):
     """What the engines of other packages share: jobs in flight by number, and their reports."""
 
     package: str
@@ -92,22 +93,28 @@ class Remote:
         self.running.clear()
         return [(number, Report("interrupted", "the sweep was interrupted")) for number in numbers]
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (Slurm goes on by itself)
         """Give the engine back."""
 
-    def _open(self) -> None: ...
+    @abstractmethod
+    def _open(self) -> None:
+        """Start the engine, or join it."""
 
+    @abstractmethod
     def _submit(self, *given: Any) -> Any:
-        raise NotImplementedError
+        """Hand the arguments of `isolated` over; what comes back is asked about later."""
 
+    @abstractmethod
     def _done(self, timeout: float | None) -> list[int]:
-        raise NotImplementedError
+        """The numbers of those that have ended, once there is one or the time is over."""
 
+    @abstractmethod
     def _result(self, handle: Any) -> dict[str, Any]:
-        raise NotImplementedError
+        """The report of one that has ended."""
 
+    @abstractmethod
     def _cancel(self, handle: Any) -> None:
-        raise NotImplementedError
+        """Ask one to stop."""
 
     def _report(self, handle: Any) -> Report:
         try:
