@@ -78,6 +78,9 @@ class Composer:
         self.loader = loader
         self.name = name
         self.hydra_overrides = list(hydra_overrides)
+        self._options: dict[str, list[str]] = {}
+        self.known: dict[tuple[str, ...], DictConfig] = {}
+        """The configs that were composed and found right, by their overrides: those of a sweep are needed twice."""
 
     @classmethod
     def create(
@@ -125,6 +128,7 @@ class Composer:
                 lines += str(error).splitlines()
         if lines or full is None:
             raise WrongInput("\n".join(dict.fromkeys(lines)))
+        self.known[tuple(overrides)] = full
         return full
 
     def loose(self, overrides: Sequence[str]) -> "DictConfig | None":
@@ -175,8 +179,11 @@ class Composer:
 
     def options(self, group: str) -> list[str]:
         """What a group offers, over all folders."""
-        extra = [o for o in self.hydra_overrides if o.startswith("hydra.searchpath")]
-        return list(self.loader.get_group_options(group, config_name=self.name, overrides=extra))
+        if group not in self._options:
+            extra = [o for o in self.hydra_overrides if o.startswith("hydra.searchpath")]
+            found = self.loader.get_group_options(group, config_name=self.name, overrides=extra)
+            self._options[group] = list(found)
+        return self._options[group]
 
     def _parser(self) -> Any:
         from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -232,13 +239,11 @@ def register_plugins() -> None:
 
 def composed(full: "DictConfig", typed: Sequence[str], folder: Path | None = None) -> Composed:
     """What a run is given, from a config that still has Hydra's own node."""
-    import copy
+    from omegaconf import OmegaConf
 
-    from omegaconf import open_dict, read_write
-
-    config = copy.deepcopy(full)
-    with read_write(config), open_dict(config):
-        del config["hydra"]
+    # Hydra's own node is larger than all others together: it is left out rather than copied and deleted.
+    config = OmegaConf.masked_copy(full, [str(key) for key in full if key != "hydra"])
+    OmegaConf.set_struct(config, True)
     return Composed(config, with_folders(typed, full.hydra), choices(config, full.hydra), folder)
 
 

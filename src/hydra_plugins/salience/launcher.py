@@ -21,6 +21,8 @@ class SalienceLauncher(Launcher):
 
     def __init__(self, **settings: Any):
         self.settings = settings
+        self.known: dict[tuple[str, ...], DictConfig] = {}
+        """Configs that our sweeper has composed, by their overrides."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.hydra_context, self.task_function, self.config = hydra_context, task_function, config

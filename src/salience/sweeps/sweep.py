@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -234,6 +234,7 @@ def sweep(sweeper: Any, arguments: Sequence[str]) -> list[Any]:
         from .elsewhere import launch_elsewhere
 
         return launch_elsewhere(sweeper.launcher, sweeper.config, jobs)
+    sweeper.launcher.known = composer.known
     return list(sweeper.launcher.launch(jobs, initial_job_idx=0))
 
 
@@ -241,9 +242,8 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]]) -> list[Any]:
     """What our launcher does: check the signatures in a worker, then run each job in a worker of its own."""
     settings = settings_of(launcher)
     job = launcher.task_function.job
-    runs = checked(
-        launcher.hydra_context.config_loader, launcher.config, job, job_overrides, settings["preload"]
-    )
+    loader, known = launcher.hydra_context.config_loader, launcher.known
+    runs = checked(loader, launcher.config, job, job_overrides, settings["preload"], known)
     jobs = Jobs.create(runs, job, settings)
     modules = modules_of(job, [run.config for run in runs], settings["preload"])
     run_all(jobs, modules, dry=bool(runs[0].config.get("dry")))
@@ -260,12 +260,25 @@ def settings_of(launcher: Any) -> dict[str, Any]:
 
 
 def checked(
-    loader: Any, config: Any, job: str, job_overrides: Sequence[Sequence[str]], preload: Sequence[str] | None
+    loader: Any,
+    config: Any,
+    job: str,
+    job_overrides: Sequence[Sequence[str]],
+    preload: Sequence[str] | None,
+    known: Mapping[tuple[str, ...], Any] | None = None,
 ) -> list[Composed]:
-    """Every run composed, its arguments compared with the signatures in a process of its own."""
+    """Every run composed, its arguments compared with the signatures in a process of its own.
+
+    `known` holds configs that were composed while planning.
+    """
+    from omegaconf import OmegaConf
+
     runs, configs = [], []
     for overrides in job_overrides:
-        full = loader.load_sweep_config(config, list(overrides))
+        full = (known or {}).get(tuple(overrides))
+        if full is None:
+            full = loader.load_sweep_config(config, list(overrides))
+        OmegaConf.copy_cache(from_config=config, to_config=full)
         runs.append(composed(full, [as_typed(override) for override in overrides]))
         configs.append(json.dumps(plain(runs[-1].config)))
     workers = Workers(1, modules_of(job, [run.config for run in runs], preload))
