@@ -17,6 +17,7 @@ from .attribution.signatures import is_method, made_by, named
 from .config import build, options, shipped
 from .data.base import Classification, Examples
 from .errors import WrongInput, listed, nearest
+from .memory import OutOfMemory
 from .metrics.base import Metric, Reference
 from .modality import Modality, Tokens
 from .randomness import Streams
@@ -77,7 +78,7 @@ def explain(
                 guards,
             )  # fmt: skip
             return explainer.explain(x)
-        except (WrongInput, NotFinite):
+        except (WrongInput, NotFinite, OutOfMemory):
             raise
         except Exception as error:  # Captum's and the network's own, of any kind
             raise Refused(f"{key}: {str(error).strip() or type(error).__name__}") from error
@@ -237,6 +238,8 @@ def _explicand(
         with torch.no_grad():
             inputs = tuple(x.detach() for x in model.embed(*raw))
             outputs = model.uncounted(*inputs, *context)
+    except OutOfMemory:
+        raise
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WrongInput(f"inputs: the network does not read them: {reason}") from error

@@ -15,15 +15,16 @@ import torch
 from torch import Tensor
 
 from ..data.base import Examples, Task
+from ..memory import fitted, halved
 from ..modality import Modality
 from ..randomness import Streams, global_state, same_state
 from . import guards
 from .averaging import Result, Rows, averaged, joined, target_by_target
 from .baselines import Baseline
 from .calls import embedded_baseline, in_dtype_of_inputs, made, one_row, outcome, peak_mb, summing, windows
-from .explanation import Cost, Explained, Explanation, Explicand
+from .explanation import Cost, Counter, Explained, Explanation, Explicand
 from .inside import named_layer
-from .planner import FEWEST, chunks, rows_per_pass
+from .planner import FEWEST, MOST, chunks, rows_per_pass
 from .signatures import as_tuples, innermost, parameters
 
 TOGETHER = 256
@@ -84,6 +85,11 @@ class Explainer:
         other = self.on(self.model)
         other.baseline = baseline
         return other
+
+    @property
+    def counter(self) -> Counter:
+        """What counts the rows of the network."""
+        return self.model.counter
 
     # -- construction --------------------------------------------------------------------------------------------
 
@@ -190,10 +196,9 @@ class Explainer:
 
     def _explained(self, rows: Rows, baselines: tuple[Tensor, ...] | None) -> Result:
         """What the method gives, with the network left as it was."""
-        with guards.untouched(self.model, isinstance(self.method, guards.SWAPS_WEIGHTS)):
-            if baselines is not None and self.baseline.by_target:
-                return target_by_target(self._averaged, rows, baselines, self.baseline.rows_for)
-            return self._averaged(rows, baselines)
+        if baselines is not None and self.baseline.by_target:
+            return target_by_target(self._averaged, rows, baselines, self.baseline.rows_for)
+        return self._averaged(rows, baselines)
 
     def _averaged(self, rows: Rows, baselines: tuple[Tensor, ...] | None) -> Result:
         """The mean over the rows of a distribution, for methods that take one baseline at a time."""
@@ -202,22 +207,38 @@ class Explainer:
         return averaged(self._in_parts, rows, baselines)
 
     def _in_parts(self, rows: Rows, baselines: tuple[Tensor, ...] | None) -> Result:
-        """As many examples at a time as fit."""
+        """As many examples at a time as fit; the next ones meet the network as it was, also after a failure."""
         results = []
         for part in self._parts(rows.inputs, rows.context):
-            at = torch.arange(part.start, part.stop, device=rows.index.device)
-            some = rows.at(at)
-            call = dict(
-                inputs=some.inputs,
-                baselines=baselines
-                if baselines is None or self.takes_distribution  # everybody's
-                else tuple(b[at] if len(b) > 1 else b for b in baselines),
-                target=some.target,
-                additional_forward_args=some.context or None,
-                feature_mask=some.feature_mask,
-            )
-            results.append(self._call(call, some.index))
+
+            def explained(some: slice, start: int = part.start) -> Result:
+                at = torch.arange(start + some.start, start + some.stop, device=rows.index.device)
+                return self._some(rows.at(at), at, baselines)
+
+            count = part.stop - part.start
+            if type(self.method) is captum.attr.FeaturePermutation:  # its rows depend on one another
+                results.append(explained(slice(0, count)))
+            else:
+                results += fitted(self, f"examples for {self.key}", count, explained, self._smaller)
         return joined(results)
+
+    def _smaller(self) -> bool:
+        """Let each example go through the network in smaller passes, where one alone is too much."""
+        return halved(self.model, MOST)
+
+    def _some(self, some: Rows, at: Tensor, baselines: tuple[Tensor, ...] | None) -> Result:
+        """The examples `some`, which are those `at` of all that the baselines are for."""
+        call = dict(
+            inputs=some.inputs,
+            baselines=baselines
+            if baselines is None or self.takes_distribution  # everybody's
+            else tuple(b[at] if len(b) > 1 else b for b in baselines),
+            target=some.target,
+            additional_forward_args=some.context or None,
+            feature_mask=some.feature_mask,
+        )
+        with guards.untouched(self.model, isinstance(self.method, guards.SWAPS_WEIGHTS)):
+            return self._call(call, some.index)
 
     def _parts(self, inputs: tuple[Tensor, ...], context: tuple[Tensor, ...]) -> list[slice]:
         """Batches: all examples for methods that stream by themselves, else as many as fit one pass."""

@@ -1,7 +1,7 @@
 """The one engine that rows pass through: how many at once, how they are counted, how gradients are taken.
 
 How many rows share a pass is a pure function of the network and of the shapes, never of the clock, so that the same
-command gives the same bits.
+command gives the same bits. Where memory runs out all the same, passes are halved.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -11,6 +11,8 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+
+from .. import memory
 
 BUDGET, GRADIENT_BUDGET = 8 << 20, 24 << 20
 """Bytes of activations that one pass may hold on a CPU without and with its way back: about the size of the caches,
@@ -26,14 +28,15 @@ def rows_per_pass(
     forward: Callable, inputs: Sequence[Tensor], context: Sequence[Any] = (), backward: bool = False
 ) -> int:
     """How many rows of `inputs` [rows, ...] should pass through `forward` (and back) together: a power of two."""
+    fit = memory.most_rows(forward, memory.GRADIENTS if backward else memory.SCORES) or MOST
     if not isinstance(forward, nn.Module):
-        return UNKNOWN
+        return min(fit, UNKNOWN)
     key = tuple((x.shape[1:], x.dtype, x.device.type) for x in inputs)
     known = _known.setdefault(forward, {})
     if key not in known:
         known[key] = max(activation_bytes(forward, inputs, context), 1)
     fitting = _budget(inputs[0].device, backward) // known[key]
-    return max(FEWEST, min(MOST, 1 << (fitting | 1).bit_length() - 1))
+    return min(fit, max(FEWEST, min(MOST, 1 << (fitting | 1).bit_length() - 1)))
 
 
 def _budget(device: torch.device, backward: bool) -> int:
@@ -80,8 +83,7 @@ def for_scores(forward: Callable, inputs: Sequence[Tensor]) -> Callable:
     ):
         return forward
     modules = list(forward.modules())
-    hooked = any(m._forward_hooks or m._forward_pre_hooks for m in modules)
-    if hooked or not any(isinstance(m, nn.Conv2d) for m in modules):
+    if memory.hooked(forward) or not any(isinstance(m, nn.Conv2d) for m in modules):
         return forward
     state = (*forward.parameters(), *forward.buffers())
     now = tuple((id(t), t._version) for t in state) + tuple(m.training for m in modules)
@@ -117,10 +119,17 @@ def gradients(
 
     One backward pass from the sum of the scores: the same numbers as one root per row, at a fraction of the cost.
     """
-    with torch.enable_grad():
-        leaves = tuple(x.detach().requires_grad_() for x in inputs)
-        scores = select(forward(*leaves, *context), target)
-        return scores.detach(), torch.autograd.grad(scores.sum(), leaves)
+
+    def one_pass(rows: slice) -> tuple[Tensor, ...]:
+        with torch.enable_grad():
+            leaves = tuple(x[rows].detach().requires_grad_() for x in inputs)
+            own = (c[rows] if batched(c, inputs) else c for c in context)
+            scores = select(forward(*leaves, *own), None if target is None else target[rows])
+            return scores.detach(), *torch.autograd.grad(scores.sum(), leaves)
+
+    parts = memory.fitted(forward, memory.GRADIENTS, len(inputs[0]), one_pass)
+    scores, *found = parts[0] if len(parts) == 1 else (torch.cat(p) for p in zip(*parts, strict=True))
+    return scores, tuple(found)
 
 
 def summed_gradients(
@@ -221,7 +230,7 @@ class Call:
     def scores(self, inputs: tuple[Tensor, ...], target: Tensor | None, context: tuple) -> Tensor:
         """f at the target [rows], without gradients."""
         with torch.inference_mode():
-            return select(self.scoring(*inputs, *context), target)
+            return select(memory.scores(self.forward, self.scoring, inputs, context), target)
 
     def all_scores(self, inputs: tuple[Tensor, ...] | None = None) -> Tensor:
         """f of every row of `inputs` (of the call's own where None), in passes of a fitting size."""

@@ -8,10 +8,12 @@ One that CAM methods fit names its layer in `explained_layer`.
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
+from .. import memory
 from ..errors import WrongInput, nearest
 from ..modality import Modality
 
@@ -138,6 +140,10 @@ def outputs_of(model: nn.Module, inputs: tuple[Tensor, ...], context: tuple[Tens
     return outputs[:, None] if outputs.dim() == 1 else outputs
 
 
+def _outputs(model: nn.Module, inputs: int, *tensors: Tensor) -> Tensor:
+    return outputs_of(model, tensors[:inputs], tensors[inputs:])
+
+
 def predict(
     model: nn.Module, inputs: tuple[Tensor, ...], context: tuple[Tensor, ...] = (), rows: int = 256
 ) -> Tensor:
@@ -146,12 +152,11 @@ def predict(
     model.eval()
     try:
         with torch.no_grad():
-            pieces = [
-                outputs_of(
-                    model, tuple(x[at : at + rows] for x in inputs), tuple(c[at : at + rows] for c in context)
-                )
-                for at in range(0, len(inputs[0]), rows)
-            ]
+            pieces = []
+            for at in range(0, len(inputs[0]), rows):
+                some = tuple(x[at : at + rows] for x in inputs)
+                beside = tuple(c[at : at + rows] for c in context)
+                pieces.append(memory.scores(model, partial(_outputs, model, len(inputs)), some, beside))
     finally:
         model.train(training)
     return torch.cat(pieces)
