@@ -91,22 +91,21 @@ class RunFolder:
 
         Secrets in them are blotted out, here and in all that is written afterwards.
         """
-        self.hide(config_yaml, overrides)
-        files.atomic_write(self.path / CONFIG, self._hidden_yaml(config_yaml))
+        config = self.hide(config_yaml, overrides)
+        hidden = self._redact.value(config)
+        unchanged = hidden == config
+        text = config_yaml if unchanged else yaml.safe_dump(hidden, allow_unicode=True, sort_keys=False)
+        files.atomic_write(self.path / CONFIG, text)
         shown = [self._redact.override(override) for override in overrides]
         typed = yaml.safe_dump(shown, allow_unicode=True, width=10_000)
         files.atomic_write(self.path / OVERRIDES, typed)
         self._write_json(CHOICES, choices)
 
-    def hide(self, config_yaml: str, overrides: Sequence[str]) -> None:
-        """Learn which values are secret."""
-        self._redact = Redactor(yaml.safe_load(config_yaml), overrides, config_yaml)
-
-    def _hidden_yaml(self, text: str) -> str:
-        """A config as it is where it holds no secret, else written anew without."""
-        config = yaml.safe_load(text)
-        hidden = self._redact.value(config)
-        return text if hidden == config else yaml.safe_dump(hidden, allow_unicode=True, sort_keys=False)
+    def hide(self, config_yaml: str, overrides: Sequence[str]) -> Any:
+        """Learn which values are secret; the config as it was read."""
+        config = yaml.safe_load(config_yaml)
+        self._redact = Redactor(config, overrides, config_yaml)
+        return config
 
     def config_text(self) -> str:
         """The composed config as it was saved."""

@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,12 @@ def describe(device: str = "cpu") -> dict[str, Any]:
         "cpu": processor(),
         "gpu": torch.cuda.get_device_name(device) if cuda else None,
         "threads": torch.get_num_threads(),
-        "platform": platform.platform(),
+        # platform.platform() would start a process to ask for the processor once more
+        "platform": f"{platform.system()}-{platform.release()}-{platform.machine()}",
     }
 
 
+@cache
 def version(package: str) -> str | None:
     """The installed version, without importing the package; None where it is not installed."""
     try:
@@ -52,14 +55,15 @@ def version(package: str) -> str | None:
 def git_state(folder: Path | str = ".") -> dict[str, Any] | None:
     """Commit of a working directory and whether files differ from it; None without a repository or git."""
 
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(folder), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-
+    command = ["git", "-C", str(folder), "status", "--porcelain=v2", "--branch"]
     try:
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain"))}
+        said = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return None
+    head = dict(line[2:].split(" ", 1) for line in said.splitlines() if line.startswith("# "))
+    changed = any(not line.startswith("# ") for line in said.splitlines())
+    commit = head.get("branch.oid", "(initial)")
+    return None if commit == "(initial)" else {"commit": commit, "dirty": changed}
 
 
 def processor() -> str:

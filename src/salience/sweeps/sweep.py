@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 HEAVY = (
     "captum.attr",
-    "sklearn.datasets",
-    "sklearn.model_selection",
+    "omegaconf.grammar_parser",
     "safetensors.torch",
+    "salience.results",
+    "salience.sweeps.sweep",
     "jinja2",
     "rich.table",
 )
