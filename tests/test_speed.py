@@ -1,6 +1,7 @@
 """Speed by counting: rows through the network and passes that they share. Seconds are for benchmarks/."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import captum.attr
 import pytest
@@ -12,7 +13,9 @@ import salience
 from salience.attribution import batched
 from salience.attribution.explanation import Counter, Explained
 from salience.attribution.planner import rows_per_pass
+from salience.attribution.remembered import Remembered
 from salience.metrics import complexity, faithfulness, robustness, subsets
+from salience.metrics.base import Reference
 from salience.modality import Image, Tabular
 from salience.models.cnn import CNN
 from salience.models.mlp import MLP
@@ -174,6 +177,63 @@ def test_metrics_need_no_row_too_many(name):
     make()(method, explanation, zeros(explanation))
     assert model.counter.forward_rows == needed
     assert model.counter.passes <= passes(model, x, needed) + 1
+
+
+def test_the_same_sets_pass_once_for_all_methods():
+    """A second method's metric, and one that shares a curve, find their passes remembered, and cost what they cost."""
+    model, x = network(), rows()
+    one = explained(Method(model, gradient_times_input(model.model)), x)
+    reference = zeros(one)
+    other = replace(one, attributions=tuple(-a for a in one.attributions))
+    for metric in (subsets.Infidelity(STREAMS, samples=10), subsets.FaithfulnessEstimate()):
+        first = model.counter = Passes()
+        metric(Method(model, None), one, reference)
+        second = model.counter = Passes()
+        again = metric(Method(model, None), other, reference)
+        assert first.passes > second.passes == 0
+        assert first.forward_rows == second.forward_rows > 0
+        fresh = network()
+        alone = metric(Method(fresh, None), other, reference)
+        assert torch.equal(again.scores, alone.scores)
+    faithfulness.Deletion(STREAMS)(Method(model, None), one, reference)
+    counter = model.counter = Passes()
+    faithfulness.Abpc(STREAMS)(Method(model, None), one, reference)
+    assert counter.passes == passes(model, x, M * N), (
+        "the deletion curve is known, the insertion curve is not"
+    )
+
+
+def test_what_was_remembered_of_other_weights_is_not_used():
+    model, x = network(), rows()
+    explanation = explained(Method(model, gradient_times_input(model.model)), x)
+    metric, reference = subsets.FaithfulnessEstimate(), zeros(explanation)
+    before = metric(Method(model, None), explanation, reference).scores
+    with torch.no_grad():
+        next(model.parameters()).mul_(-2.0)
+    after = metric(Method(model, None), explanation, reference).scores
+    assert not torch.equal(before, after)
+    assert not torch.equal(
+        after, metric(Method(model, None), explanation, Reference((x.mean(0)[None],))).scores
+    )
+
+
+def test_no_more_is_remembered_than_is_allowed(monkeypatch):
+    monkeypatch.setattr(Remembered, "LIMIT", 3 * N)
+    model, x = network(), rows()
+    explanation = explained(Method(model, gradient_times_input(model.model)), x)
+    for samples in range(1, 9):
+        metric = subsets.Infidelity(STREAMS, samples=samples)
+        metric(Method(model, None), explanation, zeros(explanation))
+        assert model.remembered.size <= 3 * N
+        assert model.remembered.size == sum(map(len, model.remembered.known.values()))
+
+
+def test_other_examples_are_not_kept_in_memory():
+    model = network()
+    for x in (rows(), rows() + 1.0):
+        explanation = explained(Method(model, gradient_times_input(model.model)), x)
+        subsets.FaithfulnessEstimate()(Method(model, None), explanation, zeros(explanation))
+        assert model.remembered.size == N * M
 
 
 def test_robustness_explains_all_copies_in_one_stream():

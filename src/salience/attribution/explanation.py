@@ -11,11 +11,15 @@ from .. import memory
 from ..data.base import Examples, Task
 from ..modality import Modality
 from ..models.base import embed
+from .remembered import Remembered
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What an explanation or a measurement took. Rows are counted, not estimated."""
+    """What an explanation or a measurement took. Rows are counted, not estimated.
+
+    Rows that were remembered from another method count as if they had passed: costs do not depend on who came first.
+    """
 
     forward_rows: int = 0
     backward_rows: int = 0
@@ -241,6 +245,7 @@ class Explained(nn.Module):
         self.link = link
         self.shared = dict(sorted((shared or {}).items()))
         self.counter = Counter()
+        self.remembered = Remembered()
         self.eval()
 
     def forward(self, *inputs: Tensor) -> Tensor:

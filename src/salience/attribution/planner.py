@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import memory
+from .remembered import state_of
 
 BUDGET, GRADIENT_BUDGET = 8 << 20, 24 << 20
 """Bytes of activations that one pass may hold on a CPU without and with its way back: about the size of the caches,
@@ -85,8 +86,7 @@ def for_scores(forward: Callable, inputs: Sequence[Tensor]) -> Callable:
     modules = list(forward.modules())
     if memory.hooked(forward) or not any(isinstance(m, nn.Conv2d) for m in modules):
         return forward
-    state = (*forward.parameters(), *forward.buffers())
-    now = tuple((id(t), t._version) for t in state) + tuple(m.training for m in modules)
+    now = state_of(forward) + tuple(m.training for m in modules)
     known = _copies.get(forward)
     if known is None or known[0] != now:
         known = now, deepcopy(forward).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -69,13 +69,27 @@ def row_scores(
     """
     rows = rows or rows_per_pass(model, explicand.inputs, explicand.context)
     network = for_scores(model, explicand.inputs)
+    about = (
+        *explicand.inputs,
+        *explicand.context,
+        *explicand.feature_mask,
+        explicand.present,
+        *reference.values,
+    )
     scores = [explicand.score.new_zeros(0)]
-    with torch.no_grad():
-        for start in range(0, len(which), rows):
-            at = slice(start, start + rows)
-            part = _for_network(explicand, which[at])
-            outputs = network(*reference.rows(which[at]).fill(part, shown(at)), *part.context)
-            scores.append(at_target(outputs, part.target))
+    for start in range(0, len(which), rows):
+        at = slice(start, start + rows)
+        asked = which[at], explicand.target[which[at]], shown(at)
+
+        def passed(asked: tuple[Tensor, Tensor, Tensor] = asked) -> Tensor:
+            part = _for_network(explicand, asked[0])
+            with torch.no_grad():
+                outputs = network(*reference.rows(asked[0]).fill(part, asked[2]), *part.context)
+            return at_target(outputs, part.target)
+
+        found, known = model.remembered.scores(model, about, asked, passed)
+        model.counter.forward_rows += len(found) if known else 0
+        scores.append(found)
     return torch.cat(scores)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from ..attribution.batched.sampling import ascending
 from ..attribution.explanation import Explained
 from .base import (
     Explanation,
@@ -240,7 +241,7 @@ def random_sets(
     if bool((sizes == sizes[:1, :1]).all()):  # one size: no need to sort
         largest = keys.kthvalue(int(sizes[0, 0]), dim=-1, keepdim=True).values
     else:
-        largest = keys.sort(-1).values.gather(-1, sizes - 1)
+        largest = ascending(keys).gather(-1, sizes - 1)
     return ((keys <= largest) & keys.isfinite()).to(explanation.present.device)
 
 
