@@ -328,6 +328,8 @@ class RunFolder:
     def _new(self, *parts: str) -> Path:
         path = self.path.joinpath(*parts)
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():  # somebody's accident, which no file could replace
+            files.clear(path)
         return path
 
 

@@ -1,5 +1,6 @@
 """The pieces of explaining and measuring: a method, or a metric of it, on one shard. None is done twice."""
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from .storage import environment
 from .storage.parts import Parts
 
 PARTS = "parts"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,10 @@ class Pieces:
         interrupts.poll()
         method, name = explainer.key, f"{shard:05d}/{_safe(explainer.key)}/explanation"
         kept, path = self.parts.read(name), self.folder.attributions_file(method, shard)
-        if kept is not None and path.is_file() and files.sha256(path) == kept[1]["sha256"]:
-            return self._read(explainer, shard, x, reference, kept[1])
+        if kept is not None:
+            if path.is_file() and files.sha256(path) == kept[1]["sha256"]:
+                return self._read(explainer, shard, x, reference, kept[1])
+            log.warning("%s is damaged; it is done again", path)
         explanation = explainer.explain(x)
         self.folder.save_attributions(method, shard, explanation, reference)
         words = {"warnings": list(explanation.warnings), "cost": asdict(explanation.cost)}

