@@ -293,6 +293,17 @@ def test_settings_make_boards_and_labels_of_their_own(tmp_path):
     assert set(found.settings) == {"model.mlp.hidden", "attribution.lime.arguments.n_samples"}
 
 
+def test_the_page_says_who_is_first_on_each_board_and_orders_lists_by_their_numbers(tmp_path):
+    for size in (8, 16, 128):
+        scores = {"lime": {"auroc": noise(0) + size}, "random": {"auroc": noise(1) - 2}}
+        write(tmp_path, f"h{size}", scores, hidden=[size])
+    html = compare(tmp_path).save_page(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "first on auroc" in html and "3 of 3 leaderboards" in html
+    for number in range(3):
+        assert f'href="#board-{number}-name"' in html and f'id="board-{number}-name"' in html
+    assert "model.mlp.hidden = 8, 16, 128." in html
+
+
 # -- one ruler ---------------------------------------------------------------------------------------------------------
 
 

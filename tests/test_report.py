@@ -15,6 +15,7 @@ from salience import files
 from salience.artifacts import RunFolder
 from salience.models.mlp import MLP
 from salience.report import page
+from salience.report.network import flow
 
 FIGURES = 8
 """Cost, agreement, examples, features, curves, training, a beeswarm, predictions."""
@@ -138,7 +139,25 @@ def test_the_network_is_shown_layer_by_layer(drawn):
     model = MLP(data.modalities, 2, hidden=[4]).eval()
     seen = Reader(page(drawn.path, data, model).read_text(encoding="utf-8"))
     assert "Linear" in seen.text and "ReLU" in seen.text and "3 layers, 26 parameters" in seen.text
+    assert "input 3 Linear layers.0 4" in seen.text
     assert "radius = " in seen.text and "radius = " not in read(drawn)[1].text
+
+
+def test_the_drawing_of_the_network_has_blocks_and_leaves_out_what_changes_nothing():
+    kinds = {
+        "stem": "Linear",
+        "blocks.0.norm": "LayerNorm",
+        "blocks.0.drop": "Dropout",
+        "blocks.0.ff.0": "Linear",
+    }
+    kinds |= {"blocks.1.norm": "LayerNorm", "blocks.1.out": "Identity", "layers.0": "ReLU", "head": "Linear"}
+    drawn = flow((name, kind, "4", 0) for name, kind in kinds.items())
+    assert [(block, [layer[0] for layer in inner]) for block, inner in drawn] == [
+        ("", ["stem"]),
+        ("blocks.0", ["norm", "ff.0"]),
+        ("blocks.1", ["norm"]),
+        ("", ["layers.0", "head"]),
+    ]
 
 
 def test_links_lead_somewhere_and_ids_are_unique(shown):

@@ -169,12 +169,18 @@ def test_it_fits_phones_and_both_schemes(visit, run, comparison, width, scheme):
         assert back == {"light": "rgb(255, 255, 255)", "dark": "rgb(20, 23, 28)"}[scheme]
 
 
-def test_paper_shows_what_the_screen_folds_away(visit, run, tmp_path):
+def test_paper_shows_what_the_screen_folds_away_but_for_the_numbers_behind_figures(visit, run, tmp_path):
     opened = visit(run)
     folded = opened.page.locator("details:not([open])").count()
     assert folded > 5
     opened.page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert opened.page.locator("details:not([open])").count() == 0
+    closed = opened.page.locator("details:not([open])")
+    numbers = opened.page.locator("figure details, details.bulk")
+    assert 0 < closed.count() == numbers.count() < folded
+    opened.page.emulate_media(media="print")
+    assert not any(d.is_visible() for d in numbers.all())
+    assert not opened.page.locator("nav, .controls, .save").first.is_visible()
+    opened.page.emulate_media(media="screen")
     opened.page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert opened.page.locator("details:not([open])").count() == folded
     opened.page.pdf(path=str(tmp_path / "page.pdf"))

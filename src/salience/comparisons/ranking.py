@@ -1,4 +1,4 @@
-"""Methods over several data sets or settings: how often first, mean ranks, and which differences are real."""
+"""Methods over several data sets or leaderboards: how often first, mean ranks, and which differences are real."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ def ranking(boards: Sequence[Board], metric: str) -> Ranking | None:
         difference,
         tuple(g for g in groups if len(g) > 1),
         tuple(m for m in methods if any(m in b.controls for b in boards)),
-        "data sets" if len(data) > 1 else "settings",
+        "data sets" if len(data) > 1 else "leaderboards",
     )
 
 

@@ -64,7 +64,8 @@ def curves_figure(
     if not bands:
         raise ValueError("no metric of this run keeps curves")
     methods = list(dict.fromkeys(method for by_method in bands.values() for method in by_method))
-    across, down = min(ACROSS, len(bands)), -(-len(bands) // ACROSS)
+    across = 2 if len(bands) == 4 else min(ACROSS, len(bands))
+    down = -(-len(bands) // across)
     legend = 0.18 * -(-len(methods) // (across * 2)) + 0.2
     span, drop = WIDTH + 0.75, HEIGHT + 0.85
     sheet = Sheet(0.1 + span * across, drop * down + legend)

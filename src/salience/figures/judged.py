@@ -1,5 +1,6 @@
 """How methods compare: quality against cost, agreement, ranks over data sets, and scores along a setting."""
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,12 +37,13 @@ def front_figure(
     axes = sheet.axes((0.75, 0.35, 4.0, 2.5))
     styles = dict(zip(names, _styles(names, controls), strict=True))
     best = [n for n in front(points, higher_is_better) if n not in controls]
+    marks = dict(zip([n for n in names if n in controls], itertools.cycle("x+1"), strict=False))
     axes.plot([points[n][0] for n in best], [points[n][1] for n in best], color=LINE, lw=1.5, zorder=1)
     handles = [
         axes.errorbar(
             *points[n],
             yerr=(bars or {}).get(n) or 0,
-            fmt="o" if n not in controls else "x",
+            fmt=marks.get(n, "o"),
             color=styles[n]["color"],
             ms=5,
             lw=1,
@@ -57,7 +59,7 @@ def front_figure(
     axes.grid(color=LINE, linewidth=0.5)
     legend = axes.legend(
         handles,
-        [plain(n, 26) for n in names],
+        [plain(n, 26) + (" (control)" if n in controls else "") for n in names],
         loc="upper left",
         bbox_to_anchor=(1.02, 1.02),
         fontsize=8,
@@ -77,7 +79,7 @@ def agreement_figure(names: Sequence[str], matrix: np.ndarray, label: str) -> "F
     axes.imshow(matrix, cmap=COLOURS, vmin=-1, vmax=1)
     for i, row in enumerate(matrix):
         for j, value in enumerate(row):
-            ink = "white" if abs(value) > 0.7 else "#202124"
+            ink = "white" if abs(value) > 0.63 else "#202124"
             text = "–" if np.isnan(value) else f"{value:.2f}"
             axes.text(j, i, text, ha="center", va="center", fontsize=7.5, color=ink)
     shown = [plain(n, 26) for n in names]
@@ -140,7 +142,8 @@ def setting_figure(
     numeric = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
     at = list(values) if numeric else list(range(len(values)))
     for name, style in zip(means, _styles(list(means), controls), strict=True):
-        axes.plot(at, means[name], marker="o", ms=4, label=plain(name, 26), **style)
+        label = plain(name, 26) + (" (control)" if name in controls else "")
+        axes.plot(at, means[name], marker="o", ms=4, label=label, **style)
     if not numeric:
         axes.set_xticks(at, [plain(v, 18) for v in values], parse_math=False)
     elif min(at) > 0 and max(at) >= 20 * min(at):
@@ -170,7 +173,8 @@ def predictions_figure(
             ink = "white" if confusion[i, j] > 0.8 * confusion.max() else "#202124"
             axes.text(j, i, f"{confusion[i, j]:d}", ha="center", va="center", fontsize=8, color=ink)
         shown = [plain(n, 18) for n in names]
-        axes.set_xticks(range(len(names)), shown, rotation=90, fontsize=8, parse_math=False)
+        turned = 90 if max(map(len, shown)) > 4 else 0
+        axes.set_xticks(range(len(names)), shown, rotation=turned, fontsize=8, parse_math=False)
         axes.set_yticks(range(len(names)), shown, fontsize=8, parse_math=False)
         axes.tick_params(length=0, labelcolor="#202124")
     axes.set_title("label (rows) and prediction", fontsize=9, loc="left")

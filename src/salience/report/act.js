@@ -93,6 +93,7 @@ for (const gallery of all("section.gallery")) {
   update();
 }
 
-// Paper shows what the screen folds away.
-addEventListener("beforeprint", () => all("details").forEach((d) => { d.dataset.was = d.open; d.open = true; }));
-addEventListener("afterprint", () => all("details").forEach((d) => { d.open = d.dataset.was === "true"; }));
+// Paper shows what the screen folds away, but for pages of numbers that a figure already shows, unless they are open.
+const folded = () => all("details").filter((d) => !d.matches("figure details, .bulk"));
+addEventListener("beforeprint", () => folded().forEach((d) => { d.dataset.was = d.open; d.open = true; }));
+addEventListener("afterprint", () => folded().forEach((d) => { d.open = d.dataset.was === "true"; }));

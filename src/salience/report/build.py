@@ -18,7 +18,7 @@ from ..terminal import clean, repeat
 from . import described, tables
 from .explained import Explained
 from .model_card import of_folder
-from .network import layers, weights
+from .network import Layer, flow, layers, shape, weights
 from .pictures import Album, Picture
 from .shared import agreement_picture, front_picture, mean_curves, swarm_picture
 from .template import render, template
@@ -54,6 +54,7 @@ class _Run:
 
     def __init__(self, folder: RunFolder, data: "Data | None", model: "nn.Module | None"):
         self.folder, self.model, self.album = folder, model, Album()
+        self.entering = ""
         self.missing = self.album.missing
         self.summary = self.read(folder.json, artifacts.SUMMARY)
         self.config = self.read(folder.yaml, artifacts.CONFIG)
@@ -81,6 +82,7 @@ class _Run:
         metric = primary(list(verdicts), modules_of(self.config))
         said = verdicts.get(metric or "")
         gallery = self.explained.gallery(EXAMPLES, self.board.columns, self.scores)
+        found = self.layers()
         shown = {
             "title": f"{self.chosen('model')} on {self.chosen('data')}",
             "status": self.status,
@@ -98,7 +100,9 @@ class _Run:
             "gallery": gallery,
             "pictures": self.drawn() + self.swarm(),
             "predictions": self.predictions(),
-            "layers": self.layers(),
+            "layers": found,
+            "flow": flow(found) if self.entering else [],
+            "entering": self.entering,
             "method_cards": described.method_cards(self.config),
             "metric_cards": described.metric_cards(self.config, self.board.columns),
             "card": of_folder(self.folder),
@@ -203,14 +207,16 @@ class _Run:
             lambda: judged.predictions_figure(names, counts, bins), "Predictions", alt, "predictions", table
         )
 
-    def layers(self) -> list[tuple[str, str, str, int]]:
+    def layers(self) -> list[Layer]:
         """The network, layer by layer; without it, what the file with the weights says."""
         try:
             if self.model is not None and self.folder.shards():
                 explicand, _ = self.folder.read_examples(self.folder.shards()[0])
                 device = next((p.device for p in self.model.parameters()), None)
                 inputs = [x[:1].to(device) for x in (*explicand.inputs, *explicand.context)]
-                return layers(self.model, inputs)
+                found = layers(self.model, inputs)
+                self.entering = ", ".join(shape(x) for x in inputs[: len(explicand.inputs)])
+                return found
             if (self.folder.path / artifacts.WEIGHTS).is_file():
                 return weights(self.folder.tensors(artifacts.WEIGHTS)[0])
         except (ValueError, OSError, KeyError, RuntimeError, TypeError) as mistake:

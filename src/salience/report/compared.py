@@ -61,6 +61,7 @@ class _Compared:
             "about": f"{len(found.complete)} of {len(found.records)} runs, {len(found.boards)} leaderboards",
             "verdict": found.verdict,
             "order": self.order(),
+            "primary": found.primary,
             "ranking": self.ranking(),
             "boards": boards,
             "settings": self.settings(),
@@ -100,6 +101,7 @@ class _Compared:
             "table": board.table,
             "letters": {name: v.letters for name, v in verdicts.items()},
             "verdict": said.sentence if said else "Nothing was measured here.",
+            "first": ", ".join(said.winners) or "nobody beats the controls" if said else "–",
             "order": ordered(said) if said and len(said.order) > 1 else "",
             "evidence": tables.evidence(said),
             "winners": tables.winners(list(verdicts.values())),
@@ -236,6 +238,8 @@ class _Compared:
             ]
             for r in self.found.records[:RUNS]
         ]
+        if not any(row[-1] for row in rows):  # nothing failed, so there is no cause to show
+            header, rows = header[:-1], [row[:-1] for row in rows]
         return {"header": header, "rows": rows, "left": len(self.found.records) - len(rows)}
 
     def place(self) -> dict[str, Any]:
@@ -252,9 +256,12 @@ def _plain(value: Any) -> Any:
     return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
-def _order(value: Any) -> tuple[int, float, str]:
-    numeric = isinstance(value, int | float) and not isinstance(value, bool)
-    return (0, float(value), "") if numeric else (1, 0.0, str(value))
+def _order(value: Any) -> tuple[int, list[float], str]:
+    """Numbers and lists of numbers by size, then words."""
+    try:
+        return 0, [float(word) for word in str(value).split()], ""
+    except ValueError:
+        return 1, [], str(value)
 
 
 def _mean(rows: Sequence[dict[str, Any]], method: str, key: str, value: Any) -> float:

@@ -90,7 +90,8 @@ def _model(config: Mapping, network: Mapping) -> Iterator[tuple[str, str]]:
 def _data(config: Mapping, network: Mapping) -> Iterator[tuple[str, str]]:
     node = config.get("data")
     for key, value in (node if isinstance(node, Mapping) else {}).items():
-        yield "data set" if key == "_target_" else clean(key), clean(value)
+        if value is not None:
+            yield "data set" if key == "_target_" else clean(key), clean(value)
     stored = network.get("preprocessing")
     for modality in stored if isinstance(stored, list) else []:
         if isinstance(modality, Mapping):
@@ -101,7 +102,10 @@ def _data(config: Mapping, network: Mapping) -> Iterator[tuple[str, str]]:
     task = network.get("task")
     if isinstance(task, Mapping):
         names = task.get("names")
-        yield clean(task.get("kind")), ", ".join(map(clean, names)) if isinstance(names, list) else ""
+        yield (
+            "task",
+            f"{clean(task.get('kind'))} {', '.join(map(clean, names)) if isinstance(names, list) else ''}",
+        )
 
 
 def _examined(summary: Mapping, config: Mapping) -> Iterator[tuple[str, str]]:

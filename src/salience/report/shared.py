@@ -23,7 +23,7 @@ def front_picture(
     best = judged.front(points, column.higher_is_better)
     return album.draw(
         lambda: judged.front_figure(points, column.name, column.higher_is_better, controls, bars),
-        "Quality against cost",
+        "Quality against cost: the line joins what nothing beats on both",
         f"{column.name} against rows through the network. Nothing beats on both: {', '.join(best)}.",
         f"front-{name}" if name else "front",
         (

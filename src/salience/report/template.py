@@ -40,7 +40,7 @@ def _environment() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters |= {"clean": clean, "number": number, "json": json.dumps}
+    made.filters |= {"clean": clean, "number": number, "setting": setting, "json": json.dumps}
     return made
 
 
@@ -76,3 +76,10 @@ def number(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def setting(value: Any) -> str:
+    """A value as it would be typed; a dash for nothing."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "–" if value is None or value == "" else str(value)
