@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import combinations
 from math import comb
 
@@ -71,7 +71,12 @@ class Strata:
     weights: tuple[float, ...]
     """Of each coalition: those taken whole first, by size; then those that are drawn."""
 
-    @property
+    @cached_property
+    def weight(self) -> Tensor:
+        """The weights as a tensor."""
+        return torch.tensor(self.weights, dtype=torch.float64)
+
+    @cached_property
     def taken(self) -> Tensor:
         """The coalitions that are taken whole, bool [some, players]."""
         sizes = [k for k in range(1, self.players) if min(k, self.players - k) <= self.whole]
@@ -82,7 +87,7 @@ class Strata:
             row[list(subset)] = True
         return shown
 
-    @property
+    @cached_property
     def drawn(self) -> int:
         """How many are drawn at random."""
         whole = (k for k in range(1, self.players) if min(k, self.players - k) <= self.whole)

@@ -105,7 +105,7 @@ def _drawn(noise: Tensor, players: Tensor, count: int, paired: bool) -> tuple[Te
         places = players.nonzero()[:, 1].reshape(len(players), 1, number).expand(-1, len(taken), -1)
         block = torch.zeros(len(players), len(taken), players.shape[1], dtype=torch.bool, device=noise.device)
         shown = torch.cat([block.scatter_(2, places, taken.expand(len(players), -1, -1)), shown], 1)
-    weight = torch.tensor(plan.weights, dtype=torch.float64, device=noise.device)[None] if whole else None
+    weight = plan.weight.to(noise.device)[None] if whole else None
     return shown if everyone else shown | ~players[:, None], weight
 
 
@@ -122,8 +122,9 @@ def constrained_fit(game: Game, shown: Tensor, weight: Tensor | None = None) -> 
     players = (game.players[:1] if same else game.players).double()
     count = players.sum(1, keepdim=True).clamp(min=1)
     even = (full - empty)[:, None] / count
-    member = shown & (game.players[:1] if same else game.players)[:, None]
-    sizes = member.sum(2)
+    everyone = bool(game.players.all())
+    member = (shown if everyone else shown & (game.players[:1] if same else game.players)[:, None]).float()
+    sizes = member.sum(2).double()
     residual = game.values(shown).double() - empty[:, None] - sizes * even
     fit = _few if shown.shape[1] < game.num_features else _many
     deviation = fit(member, sizes, weight, residual, players) * players
@@ -134,27 +135,24 @@ def constrained_fit(game: Game, shown: Tensor, weight: Tensor | None = None) -> 
 def _many(member: Tensor, sizes: Tensor, weight: Tensor | None, residual: Tensor, players: Tensor) -> Tensor:
     """The deviation from even shares by the normal equations of the features [rows, features]."""
     if weight is None:
-        counted = member.float()
-        gram = (counted.transpose(1, 2) @ counted).double()  # whole numbers, exact in float32
-        member = weighted = member.double()
-    else:
+        gram = (member.transpose(1, 2) @ member).double()  # whole numbers, exact in float32
         member = member.double()
-        weighted = member * weight[..., None]
-        gram = weighted.transpose(1, 2) @ member
+    else:
+        member, residual = member.double(), residual * weight
+        gram = (member * weight[..., None]).transpose(1, 2) @ member
+    right = residual @ member[0] if len(member) == 1 else (residual[:, None] @ member)[:, 0]
     # Coalitions are taken relative to their mean over the players, m - (|m| / M) p; the moments of those follow from
-    # the moments of m: sum |m| m is a row sum of the matrix, sum |m| m_i r_i a sum over the players of the right side.
+    # the moments of m: sum |m| m is a row sum of the matrix, sum |m| r a sum over the players of the right side.
     count = players.sum(1, keepdim=True).clamp(min=1)
-    n, each = count[..., None], players[..., None]
-    sums, square = gram @ each, each @ each.transpose(1, 2)
-    cross = each @ sums.transpose(1, 2)
-    gram = gram - (cross + cross.transpose(1, 2)) / n + (each.transpose(1, 2) @ sums) * square / n**2
-    same = len(member) == 1
-    right = residual @ weighted[0] if same else (weighted.transpose(1, 2) @ residual[..., None])[..., 0]
-    right = right - players * ((players * right).sum(1, keepdim=True) / count)
+    sums = gram.sum(2) / count
+    outer = (sums - sums.sum(1, keepdim=True) / (2 * count) * players)[:, :, None] * players[:, None]
+    gram = gram - outer - outer.transpose(1, 2)
+    right = right - players * (right.sum(1, keepdim=True) / count)
     # The even direction is missing from the space on purpose: filling it in makes the matrix regular without
     # changing the solution, which has no part in it; so does the diagonal of those that are no players.
     scale = gram.diagonal(dim1=1, dim2=2).amax(1).clamp(min=1e-300)[:, None, None]
-    return _solve(gram + scale * (square / n + torch.diag_embed(1 - players)), right)
+    even = players[:, :, None] * players[:, None] / count[..., None]
+    return _solve(gram + scale * (even + torch.diag_embed(1 - players)), right)
 
 
 def _few(member: Tensor, sizes: Tensor, weight: Tensor | None, residual: Tensor, players: Tensor) -> Tensor:
@@ -168,7 +166,7 @@ def _few(member: Tensor, sizes: Tensor, weight: Tensor | None, residual: Tensor,
     inverse = torch.linalg.pinv(gram, hermitian=True, rtol=1e-10)
     if len(member) == 1:
         return residual * root @ inverse[0] @ relative[0]
-    return (relative.transpose(1, 2) @ (inverse @ (residual * root)[..., None]))[..., 0]
+    return ((residual * root)[:, None] @ inverse @ relative)[:, 0]
 
 
 def _solve(matrix: Tensor, right: Tensor) -> Tensor:
@@ -247,9 +245,9 @@ class Lime(captum.attr.Lime):
         member = (shown & game.players[:, None]).double()
         weight = torch.exp(-(cosine_distance(game, member) ** 2) / (2 * kernel_width**2))
         weight = weight / weight.sum(1, keepdim=True)
-        weighted = (member * weight[..., None]).transpose(1, 2)
         centre = (weight * value).sum(1, keepdim=True)
-        gram, right = weighted @ member, (weighted @ (value - centre)[..., None])[..., 0]
+        gram = (member * weight[..., None]).transpose(1, 2) @ member
+        right = ((weight * (value - centre))[:, None] @ member)[:, 0]
         mean = gram.diagonal(dim1=1, dim2=2)
         gram = gram - mean[:, :, None] * mean[:, None]
         penalty = torch.full_like(mean, alpha / shown.shape[1]) + (~game.players).double()
