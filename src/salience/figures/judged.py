@@ -172,10 +172,11 @@ def predictions_figure(
         for i, j in np.ndindex(*confusion.shape):
             ink = "white" if confusion[i, j] > 0.8 * confusion.max() else "#202124"
             axes.text(j, i, f"{confusion[i, j]:d}", ha="center", va="center", fontsize=8, color=ink)
-        shown = [plain(n, 18) for n in names]
-        turned = 90 if max(map(len, shown)) > 4 else 0
-        axes.set_xticks(range(len(names)), shown, rotation=turned, fontsize=8, parse_math=False)
-        axes.set_yticks(range(len(names)), shown, fontsize=8, parse_math=False)
+    if len(names) <= 26:  # beyond, names would lie on each other
+        shown, size = [plain(n, 18) for n in names], 8 if len(names) <= 16 else 6.5
+        turned = 90 if max(map(len, shown)) > 3 or len(names) > 16 else 0
+        axes.set_xticks(range(len(names)), shown, rotation=turned, fontsize=size, parse_math=False)
+        axes.set_yticks(range(len(names)), shown, fontsize=size, parse_math=False)
         axes.tick_params(length=0, labelcolor="#202124")
     axes.set_title("label (rows) and prediction", fontsize=9, loc="left")
     sure = sheet.axes((margin + side + 0.85, 0.45, 2.2, 2.2))
