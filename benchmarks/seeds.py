@@ -2,7 +2,7 @@
 
     python benchmarks/seeds.py [--seeds 10] [--pairs 5]
 
-The networks, rows and settings of benchmarks/training.py. The peers: a bare torch loop with torch.optim.Adam, in a
+The networks and rows of benchmarks/training.py, in batches of 32 (the default) and of 64. The peers: a bare torch loop with torch.optim.Adam, in a
 process of its own, and ours one by one. The difference is that of the trained weights. One thread, CPU time.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from timing import HEADER, compare, peer, save
 from torch import Tensor, nn
-from training import BATCH, EPOCHS, RATE, WORKLOADS, bare, ours
+from training import EPOCHS, RATE, WORKLOADS, bare, ours
 
 from salience.allocator import keep_freed_memory
 from salience.data.base import Data
@@ -24,29 +24,36 @@ from salience.settings import Training
 from salience.stacked import fit_stacked
 
 
-def at_once(model: nn.Module, given: Data, seeds: int) -> Tensor:
+def at_once(model: nn.Module, given: Data, seeds: int, batch: int) -> Tensor:
     """Weights [seeds, all], every network from the same first weights."""
     models = [deepcopy(model) for _ in range(seeds)]
     settings = Training(
-        epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE, optimizer="adam", weight_decay=0.0,
+        epochs=EPOCHS, batch_size=batch, learning_rate=RATE, optimizer="adam", weight_decay=0.0,
         schedule="constant", warmup=0.0, patience=None, stacked=True,
     )  # fmt: skip
     fit_stacked(models, [given] * seeds, settings, range(seeds))
     return torch.stack([torch.cat([p.detach().flatten() for p in m.parameters()]) for m in models])
 
 
-def one_by_one(train: Callable[..., Tensor], model: nn.Module, given: Data, seeds: int) -> Tensor:
+def one_by_one(train: Callable[..., Tensor], model: nn.Module, given: Data, seeds: int, batch: int) -> Tensor:
     """The same, each seed alone."""
-    return torch.stack([train(model, given, seed) for seed in range(seeds)])
+    return torch.stack([train(model, given, seed, batch) for seed in range(seeds)])
+
+
+WORKLOAD = [("MLP", 32), ("MLP", 64), ("CNN", 32)]
+PEERS = {"bare loop": bare, "ours, one by one": ours}
+
+
+def name_of(network: str, batch: int, peer_name: str) -> str:
+    return f"{network}, batch {batch}, beside {peer_name}"
 
 
 def peers(seeds: int) -> dict[str, Callable[[], Any]]:
-    calls: dict[str, Callable[[], Any]] = {}
-    for name, make in WORKLOADS.items():
-        given = make()
-        for how, train in (("bare loop", bare), ("ours, one by one", ours)):
-            calls[f"{name}, beside {how}"] = partial(one_by_one, train, *given, seeds)
-    return calls
+    return {
+        name_of(network, batch, how): partial(one_by_one, train, *WORKLOADS[network](), seeds, batch)
+        for network, batch in WORKLOAD
+        for how, train in PEERS.items()
+    }
 
 
 def main() -> None:
@@ -61,10 +68,10 @@ def main() -> None:
     rows = []
     print(HEADER)
     with peer(partial(peers, chosen.seeds)) as other:
-        for name, make in WORKLOADS.items():
-            call = partial(at_once, *make(), chosen.seeds)
-            for how in ("bare loop", "ours, one by one"):
-                rows.append(compare(f"{name}, beside {how}", call, other, chosen.pairs, True))
+        for network, batch in WORKLOAD:
+            call = partial(at_once, *WORKLOADS[network](), chosen.seeds, batch)
+            for how in PEERS:
+                rows.append(compare(name_of(network, batch, how), call, other, chosen.pairs, True))
                 print(rows[-1].line, flush=True)
     save("seeds", rows)
 

@@ -50,25 +50,25 @@ def data(modality: Any, x: Tensor, classes: int) -> Data:
     return Data((modality,), Classification(tuple(map(str, range(classes)))), train, train[:0], train[:0])
 
 
-def ours(model: nn.Module, given: Data, seed: int = 0) -> Tensor:
+def ours(model: nn.Module, given: Data, seed: int = 0, batch: int = BATCH) -> Tensor:
     """Trained weights as one vector, by `fit`."""
     model = deepcopy(model)
     settings = Training(
-        epochs=EPOCHS, batch_size=BATCH, learning_rate=RATE, optimizer="adam", weight_decay=0.0,
+        epochs=EPOCHS, batch_size=batch, learning_rate=RATE, optimizer="adam", weight_decay=0.0,
         schedule="constant", warmup=0.0, patience=None,
     )  # fmt: skip
     fit(model, given, settings, seed=seed)
     return torch.cat([p.detach().flatten() for p in model.parameters()])
 
 
-def bare(model: nn.Module, given: Data, seed: int = 0) -> Tensor:
+def bare(model: nn.Module, given: Data, seed: int = 0, batch: int = BATCH) -> Tensor:
     """The same by hand."""
     model, x, y = deepcopy(model), given.train.inputs[0], given.train.labels
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE)
     for epoch in range(1, EPOCHS + 1):
         order = torch.randperm(len(x), generator=Streams(seed).generator("batches", epoch))
-        for start in range(0, len(x), BATCH):
-            rows = order[start : start + BATCH]
+        for start in range(0, len(x), batch):
+            rows = order[start : start + batch]
             optimizer.zero_grad()
             F.cross_entropy(model(x[rows]), y[rows]).backward()
             optimizer.step()
