@@ -2,8 +2,9 @@
 
     python benchmarks/seeds.py [--seeds 10] [--pairs 5]
 
-The networks and rows of benchmarks/training.py, in batches of 32 (the default) and of 64. The peers: a bare torch loop with torch.optim.Adam, in a
-process of its own, and ours one by one. The difference is that of the trained weights. One thread, CPU time.
+The networks and rows of benchmarks/training.py, in batches of 32 (the default) and of 64. The peers: a bare torch loop
+with torch.optim.Adam, in a process of its own, and ours one by one. The difference is that of the trained weights. One
+thread, CPU time.
 """
 
 import argparse
