@@ -103,12 +103,12 @@ def shades() -> list[tuple[int, str, str]]:
     found = []
     for n in range(-LEVELS, LEVELS + 1):
         back = to_hex(matplotlib.colormaps[COLOURS]((n / LEVELS + 1) / 2))
-        found.append((n, back, "#ffffff" if _luminance(to_rgb(back)) < 0.18 else "#14171c"))
+        found.append((n, back, "#ffffff" if _luminance(to_rgb(back)) < 0.2 else "#14171c"))
     return found
 
 
 def _luminance(colour: tuple[float, float, float]) -> float:
-    """Relative luminance (WCAG 2): below 0.18 white text is read more easily than black."""
+    """Relative luminance (WCAG 2): below 0.2 white text is read more easily than our dark ink."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 

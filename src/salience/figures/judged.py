@@ -74,7 +74,7 @@ def agreement_figure(names: Sequence[str], matrix: np.ndarray, label: str) -> "F
     """A square of correlations in diverging colours, each with its number."""
     side = 0.52 * len(names)
     margin = 0.3 + 0.066 * max(len(plain(n, 26)) for n in names)
-    sheet = Sheet(margin + side + 0.4, 0.45 + side + margin)
+    sheet = Sheet(max(margin + side + 0.4, 0.3 + 0.065 * len(label)), 0.45 + side + margin)
     axes = sheet.axes((margin, 0.4, side, side), frame=False)
     axes.imshow(matrix, cmap=COLOURS, vmin=-1, vmax=1)
     for i, row in enumerate(matrix):

@@ -163,9 +163,10 @@ class Explained:
         which = "The first explained examples, wrong predictions, and those on which methods disagree most"
         about = (
             f"{which if len(chosen) < len(self) else 'All explained examples'}. Red speaks for the explained output, "
-            "blue against it; one scale for all methods whose units agree. Disagreement is 1 - the mean rank "
-            "correlation of |attributions| between methods, controls left out."
+            "blue against it; one scale for all methods whose units agree."
         )
+        if any(entry.disagreement is not None for entry in entries):
+            about += " Disagreement: 1 - the mean rank correlation of |attributions| between methods, without controls."
         return Gallery(list(self.methods), self.controls, known, entries, about)
 
 
