@@ -11,9 +11,11 @@ import sys
 import sysconfig
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import spawn
 from typing import Any
 
+import captum.attr
 import torch
 from timing import HEADER, Comparison, compare, peer, save
 from torch import Tensor, nn
@@ -21,7 +23,7 @@ from torch import Tensor, nn
 from salience.allocator import keep_freed_memory
 from salience.attribution.batched import KernelShap, ShapleyValues
 
-ROWS, SAMPLES = 32, 200
+ROWS, SAMPLES, REPEATS = 32, 200, 20
 FEATURES = {"30 features": 30, "10 features": 10}
 
 
@@ -51,9 +53,17 @@ def theirs() -> dict[str, Callable[[], Any]]:
     return calls
 
 
-def ours(features: int) -> Callable[[], Tensor]:
+def ours(features: int, shared: bool = False) -> Callable[[], Tensor]:
     model, x = workload(features)
-    return lambda: KernelShap(model).attribute(x, target=0, n_samples=SAMPLES, exact=False)
+    more = dict(n_samples=SAMPLES, exact=False, shared=shared)
+    return lambda: KernelShap(model).attribute(x, target=0, **more)
+
+
+def captums(features: int) -> Tensor:
+    model, x = workload(features)
+    return captum.attr.KernelShap(model).attribute(
+        x, target=0, n_samples=SAMPLES, perturbations_per_eval=SAMPLES
+    )
 
 
 def error(values: Any, exact: Tensor) -> float:
@@ -75,12 +85,19 @@ def main() -> None:
     print(HEADER)
     with peer(theirs) as other:
         for name, features in FEATURES.items():
-            rows.append(compare(name, ours(features), other, chosen.pairs, False))
-            print(rows[-1].line, flush=True)
+            for how, shared in (("", False), (", shared coalitions", True)):
+                row = compare(name, ours(features, shared), other, chosen.pairs, False)
+                rows.append(replace(row, what=name + how))
+                print(rows[-1].line, flush=True)
         model, x = workload(FEATURES["10 features"])
         exact = ShapleyValues(model).attribute(x, target=0).double()
-        mine, their = ours(10)(), other("10 features")[1]
-    print(f"relative error of 10 features: ours {error(mine, exact):.3f}, theirs {error(their, exact):.3f}")
+        found = {"ours": ours(10), "ours, shared": ours(10, True), "Captum": lambda: captums(10)}
+        found["shap"] = lambda: other("10 features")[1]
+        print(f"relative error on 10 features, mean of {REPEATS}:", end="")
+        for name, call in found.items():
+            errors = [error(call(), exact) for _ in range(1 if name == "shap" else REPEATS)]
+            print(f" {name} {sum(errors) / len(errors):.3f}", end="")
+        print()
     save("shap", rows)
 
 

@@ -55,14 +55,31 @@ def cpu(function: Callable[[], Any]) -> tuple[float, Any]:
     return time.process_time() - start, result
 
 
+LEAST = 0.05
+"""Seconds that a measurement takes at least: a shorter call is repeated, on both sides, so that neither is measured
+while it fills its caches again after the other."""
+
+
+def repeated(function: Callable[[], Any], first: float) -> float:
+    """CPU seconds of one call, of which one took `first`; the mean of as many as fill `LEAST`."""
+    count = max(1, min(100, round(LEAST / max(first, 1e-6))))
+
+    def calls() -> None:
+        for _ in range(count):
+            function()
+
+    return cpu(calls)[0] / count
+
+
 class Peer:
     """The other side, in its own process: asked for a workload by name, it answers with CPU seconds and result."""
 
     def __init__(self, connection: Any):
         self.connection = connection
 
-    def __call__(self, name: str) -> tuple[float, Any]:
-        self.connection.send(name)
+    def __call__(self, name: str, first: float | None = None) -> tuple[float, Any]:
+        """One call, or (where it is said what one took) the mean of several, without a result."""
+        self.connection.send((name, first))
         return self.connection.recv()
 
 
@@ -87,7 +104,11 @@ def _serve(connection: Any, workloads: Callable[[], dict[str, Callable[[], Any]]
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     calls = workloads()
-    while (name := connection.recv()) is not None:
+    while (asked := connection.recv()) is not None:
+        name, first = asked
+        if first is not None:
+            connection.send((repeated(calls[name], first), None))
+            continue
         seconds, result = cpu(calls[name])
         connection.send((seconds, result.detach().numpy() if hasattr(result, "detach") else result))
 
@@ -96,8 +117,9 @@ def compare(
     name: str, ours: Callable[[], Any], other: Peer, count: int, same: bool, limit_ms: float | None = None
 ) -> Comparison:
     """Time both in turn, `count` times after one warm-up each; `same`: whether the results should agree."""
-    mine, (_, theirs) = ours(), other(name)
-    times = [(cpu(ours)[0], other(name)[0]) for _ in range(count)]
+    ours()
+    (here, mine), (there, theirs) = cpu(ours), other(name)
+    times = [(repeated(ours, here), other(name, there)[0]) for _ in range(count)]
     ratios = sorted(b / max(a, 1e-9) for a, b in times)
     return Comparison(
         name,
