@@ -80,11 +80,8 @@ def check_schema(folder: RunFolder, status: Mapping[str, Any]) -> None:
     version = status.get("schema_version")
     if not isinstance(version, int):
         raise WrongInput(f"{folder.path}: {artifacts.STATUS} names no schema version")
-    if version > artifacts.SCHEMA_VERSION:
-        known = artifacts.SCHEMA_VERSION
-        raise WrongInput(
-            f"{folder.path} was written with schema {version}, this salience reads up to {known}: upgrade it"
-        )
+    if why := artifacts.too_new(status):
+        raise WrongInput(f"{folder.path} {why}")
 
 
 def _check_files(folder: RunFolder, verify: bool) -> None:

@@ -1,4 +1,4 @@
-"""Full disks, crowds, dead readers, odd clocks and damaged folders: F5, F8, F9, F14, F16 to F24."""
+"""Full disks, crowds, dead readers, odd clocks and damaged folders: F5, F9, F14, F16 to F18, F20 to F28."""
 
 import json
 import multiprocessing
@@ -12,6 +12,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+import captum.attr
+import cli
 import faulty
 import pytest
 import runs
@@ -19,6 +21,9 @@ import torch
 
 import salience
 from salience import WrongInput, artifacts, files, report
+from salience.comparisons.command import command as compare
+from salience.resume import command as resume
+from salience.sharing.export import command as export
 from salience.storage import formats
 
 QUICK = ("attribution=[saliency]", "controls=[]", "metric=[sparseness]", "explained=4", "training.epochs=1")
@@ -190,3 +195,151 @@ def test_f17_methods_do_not_disturb_each_other(outputs):
         assert faulty.forked(own, *QUICK[1:], f"attribution={methods}") == 0, faulty.said(own)
         found.append((faulty.latest(own) / "attributions" / "kernel_shap" / "00000.safetensors").read_bytes())
     assert found[0] == found[1] == found[2]
+
+
+@pytest.mark.slow
+def test_f26_fifty_runs_two_at_a_time_are_no_more_processes_and_threads_than_that(tmp_path, monkeypatch):
+    """What counts is who is alive at once, not the time it takes: the cores may be somebody else's just then."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    cli.make_configs(tmp_path / "configs")
+    more = ("hydra.launcher.n_jobs=2", "hydra.launcher.preload=[torch]")
+    started = tmp_path / "started"
+    done = cli.run(tmp_path, "-m", "only=counts", "seed=range(50)", *more, STARTED=str(started))
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(path.read_text()) for path in tmp_path.glob("started.*")]
+    assert len(found) == 50
+    assert max(known["alive"] for known in found) == 2
+    assert {known["torch"] for known in found} == {1}
+    assert max(known["threads"] for known in found) == 2, "its own, and the one that watches its parent"
+    runs_ = (tmp_path / "outputs" / "latest").glob("*/known.json")
+    assert {json.loads(path.read_text())["threads"] for path in runs_} == {"1"}
+
+
+def with_schema(root: Path, version: int) -> Path:
+    """A finished run folder that says it was written with schema `version`."""
+    folder, *_ = runs.write(root)
+    for name in (artifacts.STATUS, artifacts.MANIFEST):
+        path = folder.path / name
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": version}))
+    return folder.path
+
+
+def test_f25_a_run_of_an_older_version_is_read(tmp_path, capsys):
+    older = with_schema(tmp_path / "outputs", artifacts.SCHEMA_VERSION - 1)
+    assert salience.load_run(older).summary["methods"]
+    assert resume([str(older)]) == 0 and compare([str(older), f"outputs={tmp_path}"]) == 0
+    assert "1 of 1 runs" in capsys.readouterr().out
+
+
+def test_f25_a_run_of_a_newer_version_is_refused_with_a_line_that_names_it(tmp_path, capsys):
+    mine = artifacts.SCHEMA_VERSION
+    newer = with_schema(tmp_path / "outputs", mine + 1)
+    line = f"was written with schema {mine + 1}, this salience reads up to {mine}: upgrade it"
+    with pytest.raises(WrongInput, match=f"{newer} {line}"):
+        salience.load_run(newer)
+    for command in (resume, export):
+        assert command([str(newer)]) == 2
+        assert capsys.readouterr().err == f"error: {newer} {line}\n"
+    whole = with_schema(tmp_path / "outputs", mine)
+    assert compare([str(newer), str(whole), f"outputs={tmp_path}"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"newer: {newer.name} {line}" in said and "1 of 2 runs" in said
+
+
+SOURCE = Path(__file__).parents[2]
+WORKERS = re.compile(r"\b(DataLoader|num_workers|torch\.utils\.data)\b")
+
+
+def test_f27_no_process_loads_data_so_none_can_be_killed():
+    """Data is whole in memory, and batches are slices of it: see docs/reliability.md."""
+    written = [p for folder in ("src", "scripts", "configs") for p in (SOURCE / folder).rglob("*.*")]
+    texts = {p: p.read_text(encoding="utf-8") for p in written if p.suffix in (".py", ".yaml")}
+    assert len(texts) > 200
+    assert not [str(p) for p, text in texts.items() if WORKERS.search(text)]
+    assert WORKERS.search("from torch.utils.data import DataLoader") and WORKERS.search("f(num_workers=2)")
+
+
+class Interrupted(torch.nn.Module):
+    """A network whose pass with this number fails."""
+
+    def __init__(self, fails: int = 0):
+        super().__init__()
+        torch.manual_seed(0)
+        layers = (torch.nn.Linear(4, 6), torch.nn.ReLU(), torch.nn.Dropout(0.5), torch.nn.Linear(6, 3))
+        self.net = torch.nn.Sequential(*layers)
+        self.net[0].requires_grad_(False)
+        self.train()
+        self.net[1].eval()
+        self.fails, self.passes = fails, 0
+
+    def forward(self, x):
+        self.passes += 1
+        if self.passes == self.fails:
+            raise RuntimeError("in the middle of it")
+        return self.net(x)
+
+
+def as_it_is(model: torch.nn.Module):
+    """All that a method may leave behind on a network."""
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    modules = [
+        (m.training, sorted(vars(m)), [len(getattr(m, name)) for name in hooks]) for m in model.modules()
+    ]
+    parameters = [(p.requires_grad, p.grad, p.tolist()) for p in model.parameters()]
+    return modules, parameters
+
+
+def breaks_after(calls: int):
+    """Captum's custom rule, which fails after so many layers or batches."""
+
+    def rule(multipliers, inputs, baselines):
+        nonlocal calls
+        calls -= 1
+        if calls < 0:
+            raise RuntimeError("in the middle of it")
+        return tuple(m * (x - b) for m, x, b in zip(multipliers, inputs, baselines, strict=True))
+
+    return rule
+
+
+class Careless(captum.attr.Attribution):
+    """A method of one's own that cleans nothing up: the first pass fails with its hooks set."""
+
+    def attribute(self, inputs, target=None):
+        self.forward_func.train()
+        for module in self.forward_func.modules():
+            module.register_forward_hook(lambda *_: 0 / 0)
+            module.activations = inputs
+        for parameter in self.forward_func.parameters():
+            parameter.requires_grad_(not parameter.requires_grad)
+        raise RuntimeError("in the middle of it")
+
+
+@pytest.mark.filterwarnings("ignore")  # Captum narrates its hooks
+@pytest.mark.parametrize(
+    ("method", "fails", "more"),
+    [
+        (captum.attr.DeepLift, 0, {"custom_attribution_func": breaks_after(0)}),
+        ("deep_lift", 0, {"custom_attribution_func": breaks_after(0)}),
+        (Careless, 0, {}),
+        (captum.attr.DeepLift, 4, {}),
+        (captum.attr.GuidedBackprop, 3, {}),
+        (captum.attr.LRP, 4, {}),
+        (captum.attr.FeatureAblation, 5, {}),
+        ("deep_lift", 4, {}),
+        ("integrated_gradients", 6, {}),
+        ("kernel_shap", 3, {}),
+    ],
+)
+def test_f28_a_method_that_fails_in_the_middle_disturbs_no_other(method, fails, more):
+    x = torch.randn(40, 4, generator=torch.Generator().manual_seed(1))
+    model = Interrupted(fails)
+    before = as_it_is(model)
+    with pytest.raises(WrongInput, match="in the middle of it"):
+        salience.explain(model, x, method, target=0, **more)
+    model.fails = 0
+    assert as_it_is(model) == before
+    for other in ("deep_lift", "guided_backprop", "integrated_gradients", "kernel_shap"):
+        found, wanted = (salience.explain(m, x, other, target=0) for m in (model, Interrupted()))
+        assert torch.equal(found.attributions[0], wanted.attributions[0])

@@ -207,7 +207,9 @@ def record(folder: Path, changed: Sequence[str] = (), state: str = "missing", ca
         status = {}
     state, cause = str(status.get("state") or state), str(status.get("error") or cause or "")
     cause = cause.removeprefix("salience.errors.WrongInput: ")
-    if state == "completed" and not (folder / artifacts.MANIFEST).is_file():
+    if why := artifacts.too_new(status):
+        state, cause = "newer", why
+    elif state == "completed" and not (folder / artifacts.MANIFEST).is_file():
         state, cause = "damaged", f"{artifacts.MANIFEST} is missing, so nothing vouches for this run"
     return Record(folder, state, cause, tuple(changed))
 
