@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 import salience
 from salience.allocator import keep_freed_memory
+from salience.attribution.remembered import Remembered
 from salience.metrics.base import Measurement, Reference
 from salience.metrics.complexity import Complexity, Sparseness
 from salience.metrics.faithfulness import Deletion
@@ -219,6 +220,7 @@ def main() -> None:
     chosen = parser.parse_args()
     spawn.set_executable(chosen.python)
     torch.set_num_threads(1)
+    Remembered.LIMIT = 0  # a call that is repeated passes its rows again
     keep_freed_memory()
     warnings.simplefilter("ignore")
     print(HEADER)

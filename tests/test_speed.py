@@ -212,6 +212,8 @@ def test_what_was_remembered_of_other_weights_is_not_used():
         next(model.parameters()).mul_(-2.0)
     after = metric(Method(model, None), explanation, reference).scores
     assert not torch.equal(before, after)
+    model.model.layers[0].weight = torch.nn.Parameter(torch.zeros_like(model.model.layers[0].weight))
+    assert not torch.equal(after, metric(Method(model, None), explanation, reference).scores)
     assert not torch.equal(
         after, metric(Method(model, None), explanation, Reference((x.mean(0)[None],))).scores
     )

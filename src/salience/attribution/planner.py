@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import memory
-from .remembered import state_of
+from .remembered import Weights
 
 BUDGET, GRADIENT_BUDGET = 8 << 20, 24 << 20
 """Bytes of activations that one pass may hold on a CPU without and with its way back: about the size of the caches,
@@ -67,7 +67,7 @@ def activation_bytes(model: nn.Module, inputs: Sequence[Tensor], context: Sequen
     return total
 
 
-_copies: "WeakKeyDictionary[nn.Module, tuple[tuple, nn.Module]]" = WeakKeyDictionary()
+_copies: "WeakKeyDictionary[nn.Module, tuple[tuple[Weights, list[bool]], nn.Module]]" = WeakKeyDictionary()
 
 
 def for_scores(forward: Callable, inputs: Sequence[Tensor]) -> Callable:
@@ -86,7 +86,7 @@ def for_scores(forward: Callable, inputs: Sequence[Tensor]) -> Callable:
     modules = list(forward.modules())
     if memory.hooked(forward) or not any(isinstance(m, nn.Conv2d) for m in modules):
         return forward
-    now = state_of(forward) + tuple(m.training for m in modules)
+    now = Weights(forward), [m.training for m in modules]
     known = _copies.get(forward)
     if known is None or known[0] != now:
         known = now, deepcopy(forward).to(memory_format=torch.channels_last)  # type: ignore[call-overload]

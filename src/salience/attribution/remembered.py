@@ -20,6 +20,7 @@ class Remembered:
     def __init__(self) -> None:
         self.known: dict[tuple, Tensor] = {}
         self.size = 0
+        self.weights: Weights | None = None
         self.about: tuple[Tensor, ...] = ()
         """What the scores are about, held so that nothing else comes to lie where it does."""
 
@@ -37,13 +38,14 @@ class Remembered:
         `asked` of them."""
         if any(t.device.type != "cpu" for t in (*about, *asked)):
             return compute(), False
-        if [_place(t) for t in about] != [_place(t) for t in self.about]:  # other examples: what was is over
-            self.known, self.size, self.about = {}, 0, about
+        weights = Weights(network)
+        if weights != self.weights or [_place(t) for t in about] != [_place(t) for t in self.about]:
+            self.known, self.size, self.about, self.weights = {}, 0, about, weights  # what was is over
         held = tuple((t.data_ptr(), t.shape, t.stride(), _version(t)) for t in about)
         digest = hashlib.blake2b(digest_size=16)
         for tensor in asked:
             digest.update(tensor.contiguous().view(torch.uint8).numpy().data)
-        key = (state_of(network), held, digest.digest())
+        key = (held, digest.digest())
         if key in self.known:
             return self.known[key], True
         scores = self.known[key] = compute()
@@ -62,6 +64,19 @@ def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
 
-def state_of(module: nn.Module) -> tuple:
-    """What says that a network's weights are still the same."""
-    return tuple((id(t), _version(t)) for t in (*module.parameters(), *module.buffers()))
+class Weights:
+    """What says that a network's weights are still the same: the tensors (held, so that no other takes their place)
+    and how often each was changed."""
+
+    def __init__(self, module: nn.Module):
+        self.tensors = (*module.parameters(), *module.buffers())
+        self.versions = [_version(t) for t in self.tensors]
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Weights)
+            and self.versions == other.versions
+            and all(a is b for a, b in zip(self.tensors, other.tensors, strict=True))
+        )
+
+    __hash__ = None  # type: ignore[assignment]
