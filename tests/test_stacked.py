@@ -14,13 +14,14 @@ from salience import WrongInput
 from salience.config import compose
 from salience.data.base import Classification, Data, Examples, Regression
 from salience.experiment import run_overrides
+from salience.history import Diverged, History
 from salience.modality import Image, Tabular, Tokens
 from salience.models.cnn import CNN
 from salience.models.mlp import MLP
 from salience.models.transformer import Transformer
 from salience.settings import Training
 from salience.stacked import fit_stacked, unstackable
-from salience.training import Diverged, History, fit, initialised
+from salience.training import fit, initialised
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
 CLASSES = Classification(("a", "b", "c"))

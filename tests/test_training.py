@@ -14,6 +14,7 @@ from small_data import make
 from torch import nn
 
 from salience.errors import WrongInput
+from salience.history import Diverged, History
 from salience.models.base import predict
 from salience.models.cnn import CNN
 from salience.models.mlp import MLP
@@ -21,7 +22,7 @@ from salience.models.transformer import Transformer
 from salience.optimizers import SGD, Adam, flattened
 from salience.randomness import Streams, global_state, same_state
 from salience.settings import Training
-from salience.training import Diverged, History, batch_bounds, fit, initialised, rate
+from salience.training import batch_bounds, fit, initialised, rate
 
 TESTS = Path(__file__).parent
 

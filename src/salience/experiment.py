@@ -20,6 +20,7 @@ from .config import Composed, check, compose, signatures
 from .data.base import Examples
 from .errors import WrongInput
 from .files import point_to
+from .history import History
 from .metrics.base import Metric, Reference
 from .networks import Networks, weights_digest
 from .parallel import Workers
@@ -27,7 +28,7 @@ from .pieces import Measured, Pieces, key_of
 from .settings import Run
 from .sharing import serving
 from .statistics import interval, skill
-from .training import History, fit
+from .training import fit
 
 if TYPE_CHECKING:
     from .results import RunResult

@@ -17,14 +17,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import files, optimizers, parallel, training
+from . import files, history, optimizers, parallel, stacked, training
 from .data.base import Data, Examples
 from .errors import WrongInput, nearest
+from .history import History
 from .parallel import Workers
 from .settings import Training
 from .storage.checkpoints import Checkpoints
 from .storage.formats import read_tensors, write_tensors
-from .training import History
 
 WEIGHTS, DESCRIPTION = "network.safetensors", "network.json"
 
@@ -256,7 +256,7 @@ def _sources(model: nn.Module, data: Data) -> dict[str, str]:
     things = [*model.modules(), data.task, *data.modalities]
     names = {cls.__module__ for thing in things for cls in type(thing).__mro__}
     own = {name for name in names if name.split(".")[0] not in ("torch", "builtins", "abc", "typing")}
-    known = own | {training.__name__, optimizers.__name__, parallel.__name__}
+    known = own | {m.__name__ for m in (training, stacked, history, optimizers, parallel)}
     return {name: _source_digest(name) for name in sorted(known)}
 
 

@@ -13,11 +13,12 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from . import interrupts
 from .data.base import Data, Examples
+from .history import Diverged, History, Progress, Row, Watch, judged, snapshot
 from .models.base import outputs_of, predict
 from .optimizers import detach, layout, optimizer, trainable
 from .randomness import Streams
 from .settings import Training
-from .training import Diverged, History, Progress, Row, Watch, batch_bounds, judged, rate, snapshot
+from .training import batch_bounds, rate
 
 
 def unstackable(model: nn.Module, training: Training) -> str | None:

@@ -47,8 +47,8 @@ def train(configs: str) -> int:
     from ..assembly import assemble
     from ..config import Composed, check
     from ..experiment import store
+    from ..history import Diverged, History
     from ..stacked import fit_stacked
-    from ..training import Diverged, History
     from .sweep import read
 
     waiting = []
