@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from ..explanation import feature_totals
-from ..planner import Call
+from ..planner import Call, chunks
 from .coalitions import Game
 from .sampling import coin_tosses, random_sizes, smallest, strata, uniform_draws
 from .shapley import enumerable, exact_values
+
+TOGETHER = 1 << 22
+"""Elements of coalitions whose rows are fitted together."""
 
 
 class KernelShap(captum.attr.KernelShap):
@@ -123,16 +126,26 @@ def constrained_fit(game: Game, shown: Tensor, weight: Tensor | None = None) -> 
     count = players.sum(1, keepdim=True).clamp(min=1)
     even = (full - empty)[:, None] / count
     everyone = bool(game.players.all())
-    member = (shown if everyone else shown & (game.players[:1] if same else game.players)[:, None]).float()
-    sizes = member.sum(2).double()
-    residual = game.values(shown).double() - empty[:, None] - sizes * even
+    member = shown if everyone else shown & (game.players[:1] if same else game.players)[:, None]
+    residual = game.values(shown).double() - empty[:, None] - member.sum(2) * even
     fit = _few if shown.shape[1] < game.num_features else _many
-    deviation = fit(member, sizes, weight, residual, players) * players
-    deviation = deviation - (deviation.sum(1, keepdim=True) / count) * players
+    rows = len(member) if same else max(1, TOGETHER // member[0].numel())
+    deviation = torch.cat(
+        [
+            fit(
+                member[part].float(),
+                weight if weight is None or len(weight) == 1 else weight[part],
+                residual if same else residual[part],
+                players[part],
+            )
+            for part in chunks(len(member), rows)
+        ]
+    )
+    deviation = (deviation - deviation.mul(players).sum(1, keepdim=True) / count) * players
     return _like_inputs(game, even * players + deviation)
 
 
-def _many(member: Tensor, sizes: Tensor, weight: Tensor | None, residual: Tensor, players: Tensor) -> Tensor:
+def _many(member: Tensor, weight: Tensor | None, residual: Tensor, players: Tensor) -> Tensor:
     """The deviation from even shares by the normal equations of the features [rows, features]."""
     if weight is None:
         gram = (member.transpose(1, 2) @ member).double()  # whole numbers, exact in float32
@@ -155,13 +168,11 @@ def _many(member: Tensor, sizes: Tensor, weight: Tensor | None, residual: Tensor
     return _solve(gram + scale * (even + torch.diag_embed(1 - players)), right)
 
 
-def _few(member: Tensor, sizes: Tensor, weight: Tensor | None, residual: Tensor, players: Tensor) -> Tensor:
+def _few(member: Tensor, weight: Tensor | None, residual: Tensor, players: Tensor) -> Tensor:
     """The same where there are fewer coalitions than features, by a matrix of the coalitions: the least deviation."""
     root = torch.ones_like(residual[:1]) if weight is None else weight.sqrt()
-    relative = (
-        member.double() - (sizes / players.sum(1, keepdim=True).clamp(min=1))[..., None] * players[:, None]
-    )
-    relative = relative * root[..., None]
+    share = member.sum(2).double() / players.sum(1, keepdim=True).clamp(min=1)
+    relative = (member.double() - share[..., None] * players[:, None]) * root[..., None]
     gram = relative @ relative.transpose(1, 2)
     inverse = torch.linalg.pinv(gram, hermitian=True, rtol=1e-10)
     if len(member) == 1:
