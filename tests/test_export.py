@@ -2,6 +2,7 @@
 
 import json
 import stat
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from salience import WrongInput
 from salience.data.task import Classification, Regression
 from salience.data.text import encode, tokeniser
 from salience.modality import Image, Tabular, Tokens
+from salience.models.base import predict
 from salience.report.model_card import model_card, of_folder
 from salience.sharing import serving
 from salience.sharing.export import RATIO, command, export
@@ -258,3 +260,87 @@ def test_the_card_is_a_section_of_the_page(run):
     assert (
         'id="card"' in page and "Explanations examined" in page and run.summary["network"]["weights"] in page
     )
+
+
+def short(outputs: Path, *typed: str):
+    """A run that hardly learns and explains nine rows: enough of a network to be exported."""
+    quick = (
+        "attribution=[saliency]",
+        "controls=[]",
+        "metric=[]",
+        "explained=9",
+        "training.epochs=1",
+        "figures=false",
+    )
+    return salience.run([f"outputs={outputs}", *quick, *typed])
+
+
+def explained(result, rows: int) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+    """Raw inputs and context of so many rows that a run explained."""
+    x, _ = result.folder.read_examples(0)
+    which = torch.arange(rows) % len(x)
+    return tuple(t[which] for t in x.raw), tuple(t[which] for t in x.context)
+
+
+@pytest.fixture
+def sentences(tmp_path) -> tuple[str, ...]:
+    words = ("good", "bad", "film", "plot", "fine", "awful")
+    lines = [f"{' '.join(words[(i * k) % 6] for k in range(1, 3 + i % 5))},{i % 2}" for i in range(60)]
+    (tmp_path / "texts.csv").write_text("\n".join(["text,label", *lines]) + "\n")
+    return "data=text_csv", f"data.path={tmp_path / 'texts.csv'}", "data.text=text", "data.target=label"
+
+
+@pytest.mark.parametrize("model", ["transformer", "lstm"])
+def test_networks_that_read_sentences_are_programs_for_any_number_of_rows(tmp_path, sentences, model):
+    result = short(tmp_path / "outputs", *sentences, f"model={model}")
+    packed = zipfile.ZipFile(export(result.path, tmp_path / "run.zip"))
+    (tmp_path / "network.pt2").write_bytes(packed.read("run/network.pt2"))
+    program = torch.export.load(tmp_path / "network.pt2").module()
+    with torch.no_grad():
+        for rows in (1, 9):
+            raw, context = explained(result, rows)
+            assert torch.allclose(program(*raw, *context), predict(result.model, raw, context), atol=1e-4)
+
+
+def test_a_network_that_no_program_can_be_made_of_is_packed_without_one(tmp_path, monkeypatch):
+    from salience.models.mlp import MLP
+
+    result, forward = short(tmp_path / "outputs", "data=breast_cancer"), MLP.forward
+    monkeypatch.setattr(MLP, "forward", lambda self, *x: forward(self, *x) * float(x[0].sum() * 0 + 1))
+    with pytest.warns(
+        UserWarning, match="network.pt2: the network cannot be exported: .*; the run is packed with"
+    ):
+        packed = export(result.path, tmp_path / "run.zip")
+    assert "run/network.pt2" not in zipfile.ZipFile(packed).namelist()
+    assert salience.load_run(packed).summary == result.summary
+
+
+@pytest.mark.extras
+@pytest.mark.parametrize(
+    "typed", ["mlp data=breast_cancer explained=1", "cnn data=digits", "transformer data=digits", "sentences"]
+)
+def test_onnx_gives_the_networks_outputs(tmp_path, sentences, typed, capsys):
+    """For one row and for many, in another program; and the command says nothing else than where the file is."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    words = f"model={typed}".split() if "data" in typed else ["model=transformer", *sentences]
+    result = short(tmp_path / "outputs", *words)
+    capsys.readouterr()
+    assert command([str(result.path), f"to={tmp_path / 'run.zip'}", "onnx=true"]) == 0
+    said = capsys.readouterr()
+    assert said.out == f"exported  {tmp_path / 'run.zip'}\n" and not said.err
+    with zipfile.ZipFile(tmp_path / "run.zip") as packed:
+        content = packed.read("run/network.onnx")
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    for rows in (1, 9):
+        raw, context = explained(result, rows)
+        given = zip((i.name for i in session.get_inputs()), (*raw, *context), strict=True)
+        (found,) = session.run(None, {name: t.numpy() for name, t in given})
+        assert np.allclose(found, predict(result.model, raw, context), atol=1e-4)
+    assert salience.load_run(tmp_path / "run.zip").summary == result.summary
+
+
+def test_onnx_without_its_packages_is_one_line(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert command([str(run.path), f"to={tmp_path / 'run.zip'}", "onnx=true"]) == 2
+    assert capsys.readouterr().err == 'error: onnx=true needs: pip install "salience[onnx]"\n'
+    assert not (tmp_path / "run.zip").exists()

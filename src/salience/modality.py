@@ -74,7 +74,7 @@ class Modality:
 
     def sequence(self, embedded: Tensor) -> Tensor:
         """The embedded inputs as a sequence [batch, length, width] for networks that read sequences."""
-        return embedded.reshape(len(embedded), -1, 1)
+        return embedded.reshape(embedded.shape[0], -1, 1)  # len() would be fixed in an exported network
 
     def steps(self, embedded: Tensor) -> Tensor:
         """The embedded inputs one step of time (or position) at a time [batch, length, width], unlike `sequence` never
@@ -181,8 +181,8 @@ class Image(Modality):
     def sequence(self, embedded: Tensor) -> Tensor:
         p, (channels, height, width) = self.patch, self.shape
         padded = torch.nn.functional.pad(embedded, (0, -width % p, 0, -height % p))
-        cut = padded.reshape(len(embedded), channels, self.grid[0], p, self.grid[1], p)
-        return cut.permute(0, 2, 4, 1, 3, 5).reshape(len(embedded), self.num_features, channels * p * p)
+        cut = padded.reshape(embedded.shape[0], channels, self.grid[0], p, self.grid[1], p)
+        return cut.permute(0, 2, 4, 1, 3, 5).reshape(embedded.shape[0], self.num_features, channels * p * p)
 
     def blurred(self, inputs: Tensor, sigma: float) -> Tensor | None:
         return _smooth(_smooth(inputs, sigma, -1), sigma, -2)
@@ -235,8 +235,8 @@ class Series(Modality):
 
     def sequence(self, embedded: Tensor) -> Tensor:
         padded = torch.nn.functional.pad(embedded, (0, -self.shape[1] % self.segment))
-        cut = padded.reshape(len(embedded), self.shape[0], self.segments, self.segment)
-        return cut.permute(0, 2, 1, 3).reshape(len(embedded), self.segments, -1)
+        cut = padded.reshape(embedded.shape[0], self.shape[0], self.segments, self.segment)
+        return cut.permute(0, 2, 1, 3).reshape(embedded.shape[0], self.segments, -1)
 
     def steps(self, embedded: Tensor) -> Tensor:
         return embedded.transpose(1, 2)

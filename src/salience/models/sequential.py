@@ -47,5 +47,8 @@ def last_step(steps: Tensor, padded: Tensor | None) -> Tensor:
         return steps[:, -1]
     place = torch.arange(1, steps.shape[1] + 1, device=steps.device)
     last = (place * ~padded).amax(1)
-    chosen = steps[torch.arange(len(steps), device=steps.device), (last - 1).clamp(min=0)]
+    rows = torch.arange(
+        steps.shape[0], device=steps.device
+    )  # len() would be a fixed number in an exported network
+    chosen = steps[rows, (last - 1).clamp(min=0)]
     return chosen * (last > 0)[:, None]

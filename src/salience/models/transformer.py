@@ -78,8 +78,9 @@ class Transformer(Network):
         ]
         x = torch.cat(parts, 1) + self.positions
         if self.cls is not None:
-            x = torch.cat([self.cls.expand(len(x), 1, -1), x], 1)
-            masks.insert(0, masks[0].new_zeros(len(x), 1))
+            rows = x.shape[0]  # len() would be a fixed number in an exported network
+            x = torch.cat([self.cls.expand(rows, 1, -1), x], 1)
+            masks.insert(0, masks[0].new_zeros(rows, 1))
         return x, None if all(m is None for m in padding) else torch.cat(masks, 1)
 
     def pool(self, x: Tensor, padded: Tensor | None) -> Tensor:

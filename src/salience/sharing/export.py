@@ -5,11 +5,14 @@
 
 import atexit
 import json
+import logging
 import shutil
 import stat
 import tempfile
+import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +55,8 @@ def export(run: Path | str, to: Path | str | None = None, onnx: bool = False) ->
     """Pack a finished run into one zip: its files and manifest, a model card, the network as a torch.export program.
 
     The program (and with `onnx` the ONNX file) gives the outputs of the network on rows of the run, to 1e-4, or it is
-    not packed. `load_run` opens the zip. WrongInput where the run is damaged or did not finish.
+    not packed, with a warning. `load_run` opens the zip. WrongInput where the run is damaged or did not finish, and
+    where there can be no ONNX file.
     """
     from ..report.model_card import model_card
     from ..results import load_run
@@ -67,7 +71,10 @@ def export(run: Path | str, to: Path | str | None = None, onnx: bool = False) ->
         raise WrongInput(f"to={target}: the folder {target.parent} does not exist")
     with tempfile.TemporaryDirectory() as work:
         extras = [files.atomic_write(Path(work) / CARD, model_card(result))]
-        extras.append(program(result, Path(work) / PROGRAM))
+        try:
+            extras.append(program(result, Path(work) / PROGRAM))
+        except WrongInput as error:  # a network of one's own may be nothing that a program can be made of
+            warnings.warn(f"{error}; the run is packed without it", stacklevel=2)
         if onnx:
             extras.append(onnx_file(result, Path(work) / ONNX))
         vouched = {p.name: {"size": p.stat().st_size, "sha256": files.sha256(p)} for p in extras}
@@ -99,12 +106,12 @@ def program(result: "RunResult", path: Path) -> Path:
     """The network as a torch.export program that reads any number of rows; checked against the network."""
     import torch
 
-    rows = _rows(result)
-    model = _whole(result)
-    exported = torch.export.export(model, rows, dynamic_shapes=_dynamic(rows), strict=False)
-    torch.export.save(exported, path)
+    rows, more, model = _rows(result, 3), _rows(result, 5), _whole(result)
+    with _quiet(PROGRAM):
+        exported = torch.export.export(model, rows, dynamic_shapes=_dynamic(rows), strict=False)
+        torch.export.save(exported, path)
     with torch.no_grad():
-        _same(exported.module()(*rows), model(*rows), PROGRAM)
+        _same(exported.module()(*more), model(*more), PROGRAM)
     return path
 
 
@@ -117,20 +124,45 @@ def onnx_file(result: "RunResult", path: Path) -> Path:
         import onnxscript  # noqa: F401  (torch.onnx needs it)
     except ImportError:
         raise WrongInput('onnx=true needs: pip install "salience[onnx]"') from None
-    rows, model = _rows(result), _whole(result)
-    exported: Any = torch.onnx.export(model, rows, dynamo=True, dynamic_shapes=_dynamic(rows), verbose=False)
-    exported.save(str(path), external_data=False)
+    rows, more, model = _rows(result, 3), _rows(result, 5), _whole(result)
+    with _quiet(ONNX):
+        exported: Any = torch.onnx.export(
+            model, rows, dynamo=True, dynamic_shapes=_dynamic(rows), verbose=False
+        )
+        exported.save(str(path), external_data=False)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    given = {i.name: r.numpy() for i, r in zip(session.get_inputs(), rows, strict=True)}
+    given = {i.name: r.numpy() for i, r in zip(session.get_inputs(), more, strict=True)}
     with torch.no_grad():
-        _same(torch.from_numpy(session.run(None, given)[0]), model(*rows), ONNX)
+        _same(torch.from_numpy(session.run(None, given)[0]), model(*more), ONNX)
     return path
 
 
-def _rows(result: "RunResult") -> "tuple[torch.Tensor, ...]":
-    """A few of the rows that the run explained, as the network reads them, and what it reads beside them."""
+@contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Without what exporters say of themselves; WrongInput with one line where they fail."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except Exception as error:  # of any kind, with pages of advice on compilers
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise WrongInput(f"{name}: the network cannot be exported: {lines[0][:160]}") from error
+    finally:
+        logging.disable(before)
+
+
+def _rows(result: "RunResult", count: int) -> "tuple[torch.Tensor, ...]":
+    """`count` of the rows that the run explained, over and over, as the network reads them; and what it reads beside.
+
+    A program is made with some and checked with others: what it learnt of the number of rows would show.
+    """
+    import torch
+
     x, _ = result.folder.read_examples(0)
-    return tuple(t[:3] for t in (*x.raw, *x.context))
+    which = torch.arange(count) % len(x)
+    return tuple(t[which] for t in (*x.raw, *x.context))
 
 
 def _dynamic(rows: Sequence[Any]) -> tuple:
