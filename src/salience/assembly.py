@@ -149,9 +149,12 @@ class Study:
             for needed, what in (("relevant", "known relevant features"), ("ratings", "human ratings")):
                 if getattr(metric, f"needs_{needed}") and getattr(split, needed) is None:
                     usable = [n for n, m in self.metrics.items() if not (m.needs_relevant or m.needs_ratings)]
-                    raise WrongInput(
-                        f"metric={name}: needs {what}, and {self.data_name} has none; usable: {listed(usable)}"
+                    rest = (
+                        f"usable: {listed(usable)}"
+                        if usable
+                        else "use others, such as deletion or infidelity"
                     )
+                    raise WrongInput(f"metric={name}: needs {what}, and {self.data_name} has none; {rest}")
 
     def _two(self) -> Explicand:
         try:
