@@ -75,7 +75,10 @@ LINES = {
         "attribution=occlusion: window (99,) with strides (1,) does not fit inputs of shape (30,)",
     ),
     "38 outputs": (("outputs=a.csv/x",), "outputs=a.csv/x: not writable (Not a directory); set outputs=FOLDER"),
-    "40 metric": (("metric=[auprc]",), "metric=auprc: needs known relevant features, and breast_cancer has none; use others, such"),
+    "40 metric": (
+        ("metric=[auprc]",),
+        "metric=auprc: needs known relevant features, and breast_cancer has none; use others, such as deletion",
+    ),
     "44 weights": (
         ("training=none", "model.weights=bad.safetensors"),
         "model.weights=bad.safetensors: cannot be read: bad.safetensors is damaged",
