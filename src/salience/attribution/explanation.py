@@ -188,6 +188,8 @@ def blended(shown: Tensor, x: Tensor, other: Tensor) -> Tensor:
     kind = BITS[x.element_size()]
     bits, rest = x.view(kind), other.view(kind)
     mask = shown.to(kind).neg_()  # all ones where shown
+    if not bool(rest.any()):  # zeros, the most common: nothing to put in place of what is hidden
+        return (bits & mask).view(x.dtype)
     return ((bits ^ rest) & mask).bitwise_xor_(rest).view(x.dtype)
 
 
