@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 
 import salience
 from salience import WrongInput
+from salience.networks import Networks
 
 STEPS = "attribution.integrated_gradients.arguments.n_steps"
 SMALL = ["explained=12", "training.epochs=4", "metric=[deletion,sparseness,completeness_gap]"]
@@ -224,3 +225,12 @@ def test_two_processes_under_torchrun_keep_one_run(tmp_path):
     assert done.returncode == 0, done.stderr
     runs = list((tmp_path / "outputs").glob("2*/*"))
     assert len(runs) == 1 and json.loads((runs[0] / "summary.json").read_text())["network"]["trained"]
+
+
+def test_a_run_that_waited_for_another_did_not_train(tmp_path, monkeypatch):
+    """Two that start in one moment: neither finds the network stored, one of them trains it."""
+    quick = ("attribution=[saliency]", "controls=[]", "metric=[]", "training.epochs=1", "figures=false")
+    before = run(tmp_path, *quick)
+    monkeypatch.setattr(Networks, "holds", lambda self, recipe: False)  # as it was when the second looked
+    after = run(tmp_path, *quick)
+    assert [r.summary["network"]["trained"] for r in (before, after)] == [True, False]

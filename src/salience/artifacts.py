@@ -126,12 +126,16 @@ class RunFolder:
             yield
 
     def trains(self, recipe: str, now: bool) -> bool:
-        """Note before the training that this run is the one that trains `recipe`; whether it is, or was before."""
+        """Note before the training whether this run is (as `now` says) the one that trains `recipe`; whether an earlier
+        process of it was.
+
+        (What `now` says may turn out otherwise: of two runs that start in one moment the second waits for the first.)
+        """
         before = self.json(NETWORK) if (self.path / NETWORK).is_file() else {}
         earlier = before.get("recipe") == recipe and before.get("trained") is True
         if not earlier:
             self._write_json(NETWORK, {"recipe": recipe, "trained": now})
-        return earlier or now
+        return earlier
 
     def set_status(
         self, state: str, stage: str | None = None, error: str | BaseException | None = None

@@ -137,9 +137,9 @@ def train(study: Study, folder: RunFolder, advance: Any) -> dict[str, Any]:
     name = model_node(settings.model)[0]
     networks, recipe = store(study)
     config = recipe_node(settings)
-    begun = folder.trains(recipe, not networks.holds(recipe))
+    before = folder.trains(recipe, not networks.holds(recipe))
     history, trained = fitted(study, networks, recipe, advance)
-    trained = trained or begun
+    trained = trained or before  # by an earlier process of this run
     study.explained.eval()
     folder.save_environment(settings.seed, study.device)
     folder.save_history(history.rows)
