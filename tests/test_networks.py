@@ -158,6 +158,19 @@ def test_of_several_that_want_one_network_one_trains_and_the_others_wait(tmp_pat
     assert "another process trains this network; waiting for it" in caplog.text
 
 
+def test_a_network_that_was_kept_just_before_the_lock_was_free_is_not_trained_again(tmp_path, monkeypatch):
+    alone = Networks._alone
+
+    def late(self, name):
+        monkeypatch.setattr(Networks, "_alone", alone)
+        assert trained(Networks(tmp_path))[2], "another one trains it, from beginning to end"
+        return alone(self, name)
+
+    monkeypatch.setattr(Networks, "_alone", late)
+    _, history, now, calls = trained(Networks(tmp_path))
+    assert (now, calls) == (False, 0) and len(history.rows) == 2
+
+
 def test_without_working_locks_both_train_and_agree_on_the_first_that_was_kept(tmp_path, monkeypatch):
     import fcntl
 

@@ -83,8 +83,8 @@ class Networks:
         history = self._load(recipe, model)
         if history is not None:
             return self._leading(workers, model, history), False
-        with self._alone(recipe) as waited:
-            history = self._load(recipe, model) if waited else None
+        with self._alone(recipe):
+            history = self._load(recipe, model)  # another process may have kept it a moment ago
             if history is not None:
                 return self._leading(workers, model, history), False
             self._leading(workers, model, None)
@@ -159,27 +159,25 @@ class Networks:
         return history if published else self._load(recipe, model) or history
 
     @contextmanager
-    def _alone(self, recipe: str) -> Iterator[bool]:
-        """Hold the lock of one recipe; whether it had to be waited for. Where locks do not work nobody waits."""
+    def _alone(self, recipe: str) -> Iterator[None]:
+        """Hold the lock of one recipe. Where locks do not work nobody waits."""
         try:
             import fcntl
 
             self.folder.mkdir(parents=True, exist_ok=True)
             opened = open(self.folder / f".{recipe[:16]}.lock", "w")  # noqa: SIM115 (closed below)
         except (ImportError, OSError):
-            yield False
+            yield
             return
-        waited = False
         with opened:
             try:
                 fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 log.info("another process trains this network; waiting for it")
-                waited = True
                 fcntl.flock(opened, fcntl.LOCK_EX)
             except OSError:
                 pass
-            yield waited
+            yield
 
 
 def load_weights(model: nn.Module, path: Path | str) -> None:
