@@ -3,7 +3,7 @@
 import os
 import secrets
 import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -26,10 +26,10 @@ from .scorebook import Scorebook
 from .shards import Stored
 from .storage import environment, formats
 from .storage.redaction import Redactor
+from .storage.schema import SCHEMA_VERSION
 
 SHARD = 1024
 """Examples in one file of `examples/` and `attributions/`; the last shard holds what is left."""
-SCHEMA_VERSION = 1
 STATUS, SUMMARY, MANIFEST = "status.json", "summary.json", "manifest.json"
 LOCK = ".lock"
 """Held while a process works in the folder."""
@@ -39,14 +39,6 @@ ENVIRONMENT, NETWORK, WEIGHTS = "environment.json", "network.json", "network.saf
 HISTORY, PREDICTIONS, SCORES = "history.csv", "predictions.csv", "scores.csv"
 UNLISTED = {STATUS, LOG, PAGE, MANIFEST}
 """Files that may still change after the run, so the manifest does not vouch for them."""
-
-
-def too_new(status: Mapping[str, Any]) -> str:
-    """Why a run cannot be read, where a newer salience wrote it; else nothing."""
-    version = status.get("schema_version")
-    if not isinstance(version, int) or version <= SCHEMA_VERSION:
-        return ""
-    return f"was written with schema {version}, this salience reads up to {SCHEMA_VERSION}: upgrade it"
 
 
 class RunFolder:

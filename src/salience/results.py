@@ -18,6 +18,7 @@ from .randomness import preserved
 from .report import leaderboard_html
 from .shards import Stored
 from .storage import formats
+from .storage.schema import too_new
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -80,7 +81,7 @@ def check_schema(folder: RunFolder, status: Mapping[str, Any]) -> None:
     version = status.get("schema_version")
     if not isinstance(version, int):
         raise WrongInput(f"{folder.path}: {artifacts.STATUS} names no schema version")
-    if why := artifacts.too_new(status):
+    if why := too_new(status):
         raise WrongInput(f"{folder.path} {why}")
 
 

@@ -232,6 +232,18 @@ def test_f25_a_run_of_an_older_version_is_read(tmp_path, capsys):
     assert "1 of 1 runs" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("name", "what"), [("jobs.json", "sweep"), ("search.json", "search")])
+def test_f25_a_sweep_of_a_newer_version_is_refused_too(tmp_path, name, what, capsys):
+    (tmp_path / "sweep.json" if what == "sweep" else tmp_path / name).touch()
+    (tmp_path / name).write_text(json.dumps({"schema_version": 2, "unheard": "of"}))
+    assert resume([str(tmp_path)]) == 2
+    said = capsys.readouterr().err
+    assert said == f"error: {tmp_path} was written with schema 2, this salience reads up to 1: upgrade it\n"
+    (tmp_path / name).write_text("[]")
+    assert resume([str(tmp_path)]) == 2
+    assert f"not a {what} that can be resumed" in capsys.readouterr().err
+
+
 def test_f25_a_run_of_a_newer_version_is_refused_with_a_line_that_names_it(tmp_path, capsys):
     mine = artifacts.SCHEMA_VERSION
     newer = with_schema(tmp_path / "outputs", mine + 1)

@@ -14,6 +14,7 @@ from .. import artifacts, files
 from ..artifacts import RunFolder
 from ..errors import WrongInput, listed, nearest
 from ..storage import formats
+from ..storage.schema import too_new
 from .leaderboard import network_scores
 
 SWEEP = "sweep.json"
@@ -207,7 +208,7 @@ def record(folder: Path, changed: Sequence[str] = (), state: str = "missing", ca
         status = {}
     state, cause = str(status.get("state") or state), str(status.get("error") or cause or "")
     cause = cause.removeprefix("salience.errors.WrongInput: ")
-    if why := artifacts.too_new(status):
+    if why := too_new(status):
         state, cause = "newer", why
     elif state == "completed" and not (folder / artifacts.MANIFEST).is_file():
         state, cause = "damaged", f"{artifacts.MANIFEST} is missing, so nothing vouches for this run"

@@ -17,7 +17,9 @@ import yaml
 from .. import files
 from ..config import Composed
 from ..errors import WrongInput
+from ..storage import schema
 from ..storage.redaction import HIDDEN, Redactor, is_secret
+from ..storage.schema import SCHEMA_VERSION
 
 SWEEP, JOBS, LOCK = "sweep.json", "jobs.json", ".lock"
 STATUS, MANIFEST = "status.json", "manifest.json"
@@ -112,15 +114,15 @@ class Jobs:
             shown, short = map(redact.override, typed), map(redact.override, changed)
             rows.append(Row(number, list(shown), list(short), f"{number:0{width}}-{name}", digest))
         jobs = cls(_new_folder(runs[0]), rows, [given for given, _ in chosen.values()], job, settings)
-        kept = {"schema_version": 1, "job": job, "launcher": settings, "cwd": os.getcwd()}
+        kept = {"schema_version": SCHEMA_VERSION, "job": job, "launcher": settings, "cwd": os.getcwd()}
         files.write_json(jobs.path / JOBS, kept | {"jobs": [asdict(given.hidden()) for given in jobs.given]})
         return jobs
 
     @classmethod
     def open(cls, path: Path) -> "Jobs":
         """The jobs of a sweep that was started before; WrongInput where its files do not fit together."""
+        kept = schema.read(path / JOBS, "sweep", limit=1 << 30)
         try:
-            kept = files.read_json(path / JOBS, limit=1 << 30)
             rows = files.read_json(path / SWEEP)["jobs"]
             names = {field.name for field in fields(Row)}
             rows = [Row(**{key: row[key] for key in names & set(row)}) for row in rows]
@@ -154,7 +156,11 @@ class Jobs:
         """Write `sweep.json`, unless that was done less than `at_least` seconds ago."""
         if state == self._state and time.monotonic() - self._saved < at_least:
             return
-        content = {"schema_version": 1, "state": state, "jobs": [asdict(row) for row in self.rows]}
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "state": state,
+            "jobs": [asdict(row) for row in self.rows],
+        }
         files.write_json(self.path / SWEEP, content)
         self._saved, self._state = time.monotonic(), state
 
@@ -200,7 +206,7 @@ class Jobs:
         files.append(self.folder(row) / "run.log", f"{row.state}: {row.cause}\n{printed}")
         status = self.status(row)
         if status.get("state") not in ENDED:
-            status = {"schema_version": 1, **status, "state": row.state, "error": row.cause}
+            status = {"schema_version": SCHEMA_VERSION, **status, "state": row.state, "error": row.cause}
             files.write_json(self.folder(row) / STATUS, status)
 
     @contextmanager

@@ -23,6 +23,8 @@ from ..edge.commandline import exit_code
 from ..edge.targets import plain
 from ..errors import SomeFailed, WrongInput
 from ..settings import Count, Strict
+from ..storage import schema
+from ..storage.schema import SCHEMA_VERSION
 from .engines import engine
 from .isolation import Report
 from .jobs import Given
@@ -126,8 +128,8 @@ def start(settings: Settings) -> None:
 def resume(folder: Path | str, trust: Sequence[str] = ()) -> None:
     """Make the trials that an earlier search in `folder` has left, and its report."""
     path = Path(folder).resolve()
+    kept = schema.read(path / SEARCH, "search")
     try:
-        kept = files.read_json(path / SEARCH)
         settings = Settings.model_validate(kept["settings"])
         cwd = Path(kept["cwd"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -349,7 +351,7 @@ class Search:
     def save(self, state: str, **more: Any) -> None:
         """Write `search.json`."""
         known = {
-            "schema_version": 1,
+            "schema_version": SCHEMA_VERSION,
             "state": state,
             "cwd": os.getcwd(),
             "settings": self.settings.model_dump(),
