@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..explanation import blended
 from ..planner import Call, chunks
-from .coalitions import Game
+from .coalitions import Game, compact
 
 
 def one_score_per_row(call: Call, forward: Any) -> bool:
@@ -101,9 +101,11 @@ class Occlusion(captum.attr.Occlusion):
         changes = differs @ windows.reshape(len(windows), -1).to(torch.float32).T > 0
         row, window = changes.nonzero(as_tuple=True)
         differences = full.new_zeros(len(x), len(windows))
+        kept, trailing = compact(~windows)
+        kept = kept.reshape(*kept.shape, *(1,) * trailing)
         for part in chunks(len(row), call.rows):
             inputs, target, context = call.at(row[part])
-            hidden = blended(windows[window[part]], b[row[part]] if len(b) > 1 else b, inputs[which])
+            hidden = blended(kept[window[part]], inputs[which], b[row[part]] if len(b) > 1 else b)
             mixed = (*inputs[:which], hidden, *inputs[which + 1 :])
             differences[row[part], window[part]] = full[row[part]] - call.scores(mixed, target, context)
         covered = windows.reshape(len(windows), -1).to(full.dtype)

@@ -19,7 +19,7 @@ class Game:
         self.num_features = max(int(m.max()) for m in self.masks) + 1
         changes = tuple((x != b).to(torch.float32) for x, b in zip(call.inputs, call.baselines, strict=True))
         self.players = feature_totals(changes, self.masks, self.num_features) > 0
-        self.compact = [_compact(m) for m in self.masks]
+        self.compact = [compact(m) for m in self.masks]
         self.plain = len(self.masks) == 1 and in_order(self.masks[0], self.num_features)
         """Whether every element is its own feature, in order: coalitions are then element masks already."""
 
@@ -104,7 +104,7 @@ class Game:
         )
 
 
-def _compact(mask: Tensor) -> tuple[Tensor, int]:
+def compact(mask: Tensor) -> tuple[Tensor, int]:
     """A mask without the last axes along which it does not vary (a token's width), and how many those are."""
     trailing = 0
     while mask.dim() > 2 and bool((mask == mask[..., :1]).all()):
