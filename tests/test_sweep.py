@@ -76,7 +76,7 @@ def test_lists_of_methods_are_swept_as_lists(folder):
     assert [run["metric"] for run in runs] == [[], ["deletion"]] * 2
 
 
-def test_what_happens_to_a_run_is_a_row(folder):
+def test_f11_what_happens_to_a_run_is_a_row(folder):
     """Raising, exiting, crashing, being killed: five of seven complete nothing else's end."""
     done = run(folder, "-m", "only=all,fails,exits,dies,killed,memory,wrong,correct")
     assert done.returncode == 3
@@ -243,7 +243,7 @@ def family(pid):
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
 )
-def test_no_worker_outlives_the_sweep(folder, how, number, code):
+def test_f13_no_worker_outlives_the_sweep(folder, how, number, code):
     started = folder / "started"
     process = start(folder, "-m", f"only={how}", "seed=0,1", STARTED=str(started))
     wait_for(started, process)
@@ -301,7 +301,7 @@ def mtimes(folder):
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-def test_resume_runs_only_what_failed_and_keeps_the_earlier_attempt(folder):
+def test_f12_resume_runs_only_what_failed_and_keeps_the_earlier_attempt(folder):
     gate = folder / "gate"
     assert run(folder, "-m", "only=all,once,correct", "seed=0,1", STARTED=str(gate)).returncode == 3
     before = swept(folder)["jobs"]

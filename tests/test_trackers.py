@@ -132,7 +132,7 @@ def test_without_the_package_there_is_one_warning_that_says_what_to_install(run,
     assert f"pip install 'salience[{name}]'" in said.getvalue() and "the run is complete" in said.getvalue()
 
 
-def test_one_that_fails_does_not_stop_the_next(run, monkeypatch):
+def test_f22_one_that_fails_does_not_stop_the_next(run, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", types.SimpleNamespace(MlflowClient=Client))
     said = io.StringIO()
     track({"away": {"_target_": f"{__name__}.Fails"}, "mlflow": MLFLOW}, run, stream=said)

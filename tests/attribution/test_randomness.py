@@ -114,7 +114,7 @@ def test_batch_mates_and_orders_change_nothing(name):
 
 @pytest.mark.parametrize("name", [*METHODS, *CLASSES])
 @pytest.mark.parametrize("size", [8, 64])
-def test_chunk_sizes_change_nothing(name, size, monkeypatch):
+def test_f16_chunk_sizes_change_nothing(name, size, monkeypatch):
     everything = values(explainer_of(name))
     monkeypatch.setattr(planner, "FEWEST", size)
     monkeypatch.setattr(planner, "MOST", size)

@@ -37,7 +37,7 @@ def start(outputs: Path, *overrides: str, fault: str = "", resume: Path | None =
     known = dict(here=str(Path(__file__).parent), fault=fault)
     if resume is None:
         code = CHILD.format(
-            module="commandline", function="command", first="'salience.experiment.run', ", **known
+            module="edge.commandline", function="command", first="'salience.experiment.run', ", **known
         )
         arguments = [f"outputs={outputs}", *small(overrides)]
     else:

@@ -185,6 +185,20 @@ def test_f18_what_is_not_a_number_is_named():
     assert infinite_scores("x", torch.tensor([0.1, torch.nan]), None) == ()
 
 
+def test_f16_the_same_command_twice_gives_the_same_bytes_and_more_threads_only_round(tmp_path):
+    """(Sizes of passes: tests/attribution/test_randomness.py; there are no workers that load data.)"""
+    quick = [QUICK[1], *QUICK[3:], "attribution=[kernel_shap]", "metric=[infidelity]", "figures=false"]
+    first, second, threads = (
+        salience.run([*quick, f"outputs={tmp_path / str(n)}", *more])
+        for n, more in enumerate([(), (), ("threads=2",)])
+    )
+    for name in ("network.safetensors", "attributions/kernel_shap/00000.safetensors", "scores.csv"):
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes(), name
+    torch.set_num_threads(1)
+    here, there = (r.explanations["kernel_shap"].load().attributions[0] for r in (first, threads))
+    torch.testing.assert_close(here, there, atol=1e-5 * float(here.abs().max()), rtol=0)
+
+
 @pytest.mark.slow
 def test_f17_methods_do_not_disturb_each_other(outputs):
     """Another method more, another order, one less: the numbers of the others stay."""
