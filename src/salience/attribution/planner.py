@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .. import memory
 from .remembered import Weights
 
-BUDGET, GRADIENT_BUDGET = 8 << 20, 24 << 20
+BUDGET, GRADIENT_BUDGET = 16 << 20, 24 << 20
 """Bytes of activations that one pass may hold on a CPU without and with its way back: about the size of the caches,
 beyond which rows get slower; the fixed cost of a backward pass pays for more rows."""
 FEWEST, MOST = 8, 2048
