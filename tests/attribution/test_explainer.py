@@ -176,7 +176,7 @@ def test_rows_per_example(method, forward, backward):
 
 
 def test_rows_per_pass_is_a_function_of_network_and_shapes():
-    small, large = random_mlp(), nn.Sequential(nn.Linear(6, 200_000), nn.Linear(200_000, 1))
+    small, large = random_mlp(), nn.Sequential(nn.Linear(6, 500_000), nn.Linear(500_000, 1))
     assert planner.rows_per_pass(small, (X,)) == planner.MOST
     assert planner.rows_per_pass(large, (X,)) == planner.FEWEST
     assert planner.rows_per_pass(lambda x: x, (X,)) == planner.UNKNOWN

@@ -18,7 +18,7 @@ from .remembered import Weights
 BUDGET, GRADIENT_BUDGET = 16 << 20, 24 << 20
 """Bytes of activations that one pass may hold on a CPU without and with its way back: about the size of the caches,
 beyond which rows get slower; the fixed cost of a backward pass pays for more rows."""
-FEWEST, MOST = 8, 2048
+FEWEST, MOST = 8, 4096
 UNKNOWN = 1024
 """Rows a pass for a function that is no module, whose activations cannot be seen."""
 
@@ -216,12 +216,12 @@ class Call:
 
     def at(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None, tuple]:
         """Inputs, target and context of the given rows (repeated as `rows` repeats them)."""
+        return tuple(x[rows] for x in self.inputs), *self.beside(rows)
+
+    def beside(self, rows: Tensor) -> tuple[Tensor | None, tuple]:
+        """The same without the inputs."""
         context = tuple(c[rows] if batched(c, self.inputs) else c for c in self.context)
-        return (
-            tuple(x[rows] for x in self.inputs),
-            None if self.target is None else self.target[rows],
-            context,
-        )
+        return None if self.target is None else self.target[rows], context
 
     def baselines_at(self, rows: Tensor) -> tuple[Tensor, ...]:
         """Baselines of the given rows."""

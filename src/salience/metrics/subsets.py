@@ -238,10 +238,7 @@ def random_sets(
             sizes[e, :, 0] = torch.randint(1, count + 1, (samples,), generator=generator)
         else:
             sizes[e] = max(1, round(share * count))
-    if bool((sizes == sizes[:1, :1]).all()):  # one size: no need to sort
-        largest = keys.kthvalue(int(sizes[0, 0]), dim=-1, keepdim=True).values
-    else:
-        largest = ascending(keys).gather(-1, sizes - 1)
+    largest = ascending(keys).gather(-1, sizes - 1)
     return ((keys <= largest) & keys.isfinite()).to(explanation.present.device)
 
 

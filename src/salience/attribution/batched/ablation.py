@@ -53,10 +53,7 @@ class FeatureAblation(captum.attr.FeatureAblation):
             )
         game = Game(call, feature_mask)
         full = call.all_scores()
-        row, feature, without = game.without_each()
-        totals = full.new_zeros(len(call), game.num_features)
-        totals[row, feature] = full[row] - without
-        return call.result(game.spread(totals))
+        return call.result(game.spread(full[:, None] - game.without_each(full)))
 
 
 class Occlusion(captum.attr.Occlusion):

@@ -65,18 +65,19 @@ class Game:
             picked = shown.index_select(2, mask.reshape(-1))
         return picked.reshape(len(picked), shown.shape[1], *mask.shape[1:], *(1,) * trailing)
 
-    def without_each(self) -> tuple[Tensor, Tensor, Tensor]:
-        """f without one feature, for players only: (row, feature, value) of each, one-dimensional."""
+    def without_each(self, full: Tensor) -> Tensor:
+        """f without each feature [rows, features]; for what is no player that is f itself, `full` [rows]."""
+        if bool(self.players.all()):  # nothing to skip: blocks are cheaper than a list of pairs
+            return self.values(~torch.eye(self.num_features, dtype=torch.bool, device=full.device)[None])
         row, feature = self.players.nonzero(as_tuple=True)
-        if len(row) == self.players.numel():  # nothing to skip: blocks are cheaper than a list of pairs
-            each = ~torch.eye(self.num_features, dtype=torch.bool, device=row.device)
-            return row, feature, self.values(each[None]).reshape(-1)
 
         def shown(part: Tensor, rows: Tensor) -> Tensor:
             visible = torch.ones(len(part), self.num_features, dtype=torch.bool, device=rows.device)
             return visible.scatter_(1, feature[part][:, None], False)
 
-        return row, feature, self._evaluate(row, shown)
+        values = full[:, None].repeat(1, self.num_features)
+        values[row, feature] = self._evaluate(row, shown)
+        return values
 
     def _evaluate(self, rows: Tensor, shown_of) -> Tensor:
         """f for a list of (row, coalition) pairs; `shown_of(positions, rows)` gives the coalitions of a chunk."""

@@ -15,32 +15,34 @@ RELATIVE, ABSOLUTE = 1e-3, 1e-4
 FIRST_STEPS, MOST_STEPS = 50, 1600
 
 
-Pass = Callable[[Tensor, Tensor], tuple[tuple[Tensor, ...], tuple[Tensor, ...] | Tensor]]
-"""Rows and steps of a pass -> its inputs, and what multiplies their gradients (a number per row, or tensors)."""
+Pass = Callable[[Tensor, slice], tuple[tuple[Tensor, ...], tuple[Tensor, ...] | Tensor]]
+"""Rows and a part of their steps -> points [rows, steps, ...], and what multiplies the gradients there: one number per
+step, or tensors like the points."""
 
 
 def path_gradients(call: Call, count: int, at: Pass, which: Tensor | None = None) -> tuple[Tensor, ...]:
     """For every row the sum over its `count` points of weight x gradient, in passes of a fitting size."""
     rows = torch.arange(len(call), device=call.inputs[0].device) if which is None else which
     totals = tuple(torch.zeros_like(x) for x in call.inputs)
-    all_rows, all_steps = (
-        rows.repeat_interleave(count),
-        torch.arange(count, device=rows.device).repeat(len(rows)),
-    )
-    for part in chunks(len(all_rows), call.gradient_rows):
-        row, step = all_rows[part], all_steps[part]
-        points, factor = at(row, step)
-        _, target, context = call.at(row)
-        _, grads = gradients(call.forward, points, target, context)
-        for i, (total, grad) in enumerate(zip(totals, grads, strict=True)):
-            scale = factor[i] if isinstance(factor, tuple) else per_row(factor, grad)
-            total.index_add_(0, row, grad * scale)
+    for part in chunks(len(rows), call.gradient_rows // count):
+        row = rows[part]
+        for steps in chunks(count, call.gradient_rows // len(row)):
+            points, factor = at(row, steps)
+            length = steps.stop - steps.start
+            target, context = call.beside(row.repeat_interleave(length))
+            _, grads = gradients(call.forward, tuple(p.flatten(0, 1) for p in points), target, context)
+            for i, (total, grad) in enumerate(zip(totals, grads, strict=True)):
+                grad = grad.unflatten(0, (len(row), length))
+                if isinstance(factor, tuple):
+                    total[row] += (grad * factor[i]).sum(1)
+                else:
+                    total[row] += (factor.to(grad.dtype) @ grad.flatten(2)).reshape(total[row].shape)
     return totals
 
 
-def per_row(values: Tensor, like: Tensor) -> Tensor:
-    """One number per row, in a form that multiplies tensors like `like` [rows, ...]."""
-    return values.reshape(-1, *(1,) * (like.dim() - 1))
+def along(values: Tensor, x: Tensor) -> Tensor:
+    """Numbers [rows, steps], in a form that multiplies tensors [rows, steps, *x.shape[1:]]."""
+    return values.reshape(*values.shape, *(1,) * (x.dim() - 1))
 
 
 def first_steps(n_steps: int | str) -> int:
@@ -96,10 +98,12 @@ class IntegratedGradients(captum.attr.IntegratedGradients):
         weight = torch.tensor(step_sizes(n_steps), dtype=like.dtype, device=like.device)
         alpha = torch.tensor(alphas(n_steps), dtype=like.dtype, device=like.device)
 
-        def at(row: Tensor, step: Tensor) -> tuple[tuple[Tensor, ...], Tensor]:
-            own, base = tuple(x[row] for x in call.inputs), call.baselines_at(row)
-            points = tuple(b + per_row(alpha[step], x) * (x - b) for x, b in zip(own, base, strict=True))
-            return points, weight[step]
+        def at(row: Tensor, steps: slice) -> tuple[tuple[Tensor, ...], Tensor]:
+            points = tuple(
+                (x[row] - b)[:, None] * along(alpha[steps][None], x) + b[:, None]
+                for x, b in zip(call.inputs, call.baselines_at(row), strict=True)
+            )
+            return points, weight[steps]
 
         totals = path_gradients(call, n_steps, at, which)
         if not self.multiplies_by_inputs:
@@ -162,14 +166,14 @@ class GradientShap(captum.attr.GradientShap):
         sigma = stdevs if isinstance(stdevs, tuple) else (stdevs,) * len(call.inputs)
         chosen, alpha, noise = self._draws(call, len(pool[0]), n_samples, sigma, generators)
 
-        def at(row: Tensor, step: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        def at(row: Tensor, steps: slice) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
             points, factors = [], []
             for x, e, p in zip(call.inputs, noise, pool, strict=True):
-                own = x[row] if e is None else x[row] + e[row, step].to(x.dtype)
-                base = p[chosen[row, step]].to(x.dtype)
-                points.append(base + per_row(alpha[row, step].to(x.dtype), x) * (own - base))
+                own = x[row][:, None] if e is None else x[row][:, None] + e[row, steps].to(x.dtype)
+                base = p[chosen[row, steps]].to(x.dtype)
+                points.append(base + along(alpha[row, steps].to(x.dtype), x) * (own - base))
                 factors.append(
-                    (own - base if self.multiplies_by_inputs else torch.ones_like(own)) / n_samples
+                    (own - base if self.multiplies_by_inputs else torch.ones_like(base)) / n_samples
                 )
             return tuple(points), tuple(factors)
 
