@@ -17,6 +17,7 @@ import torch
 
 import salience
 from salience.allocator import keep_freed_memory
+from salience.files import write_json
 from salience.modality import Image, Tabular
 from salience.models.cnn import CNN
 from salience.models.mlp import MLP
@@ -99,7 +100,7 @@ def main() -> int:
             print(f"{network:4} {method:24} {said}", flush=True)
     folder = Path("outputs/benchmarks")
     folder.mkdir(parents=True, exist_ok=True)
-    salience.files.write_json(folder / "memory.json", found)
+    write_json(folder / "memory.json", found)
     return int(any(not isinstance(v, float) or v > chosen.most for v in found.values()))
 
 

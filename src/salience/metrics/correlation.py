@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ..attribution.batched.sampling import ascending
+
 
 def pearson(a: Tensor, b: Tensor, valid: Tensor) -> Tensor:
     """Pearson's correlation of rows of `a` and `b` over their `valid` columns [rows]; nan where constant."""
@@ -23,7 +25,7 @@ def pearson(a: Tensor, b: Tensor, valid: Tensor) -> Tensor:
 def average_ranks(values: Tensor, valid: Tensor) -> Tensor:
     """Ranks of each row's valid columns in ascending order, from 1; equal values share their mean rank."""
     filled = values.masked_fill(~valid, torch.inf).contiguous()
-    ordered = filled.sort(-1).values
+    ordered = ascending(filled)
     below = torch.searchsorted(ordered, filled)
     up_to = torch.searchsorted(ordered, filled, right=True)
     return (below + up_to + 1).double() / 2

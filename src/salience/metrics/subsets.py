@@ -221,32 +221,29 @@ def random_sets(
     Each has round(share n) features, at least one; without `share` the size is uniform from 1 to n.
     """
     examples, features = explanation.present.shape
+    present, everywhere = explanation.present.cpu(), bool(explanation.present.all())
     keys = torch.full((examples, samples, features), torch.inf)
     sizes = torch.ones(examples, samples, 1, dtype=torch.long)
-    for e, (present, index) in enumerate(
-        zip(explanation.present.cpu(), explanation.index.tolist(), strict=True)
-    ):
-        generator, count = streams.generator(purpose, index), int(present.sum())
-        if count == 0:
-            continue
-        drawn = torch.rand(samples, count, generator=generator)
+    counts = present.sum(1).tolist()
+    for e, (count, index) in enumerate(zip(counts, explanation.index.tolist(), strict=True)):
+        generator = streams.generator(purpose, index)
         if count == features:
-            keys[e] = drawn
-        else:
-            keys[e, :, present] = drawn
-        if share is None:
+            keys[e].uniform_(generator=generator)
+        elif count:
+            keys[e, :, present[e]] = torch.rand(samples, count, generator=generator)
+        if share is None and count:
             sizes[e, :, 0] = torch.randint(1, count + 1, (samples,), generator=generator)
-        else:
+        elif share is not None:
             sizes[e] = max(1, round(share * count))
-    largest = ascending(keys).gather(-1, sizes - 1)
-    return ((keys <= largest) & keys.isfinite()).to(explanation.present.device)
+    chosen = keys <= ascending(keys).gather(-1, sizes - 1)
+    return (chosen if everywhere else chosen & present[:, None]).to(explanation.present.device)
 
 
 def sums_and_falls(
     model: Explained, explanation: Explanation, reference: Reference, hidden: Tensor, rows: int | None
 ) -> tuple[Tensor, Tensor]:
     """Summed attributions of the sets `hidden` and the fall of the score without them [examples, samples]."""
-    sums = torch.einsum("esf,ef->es", hidden.double(), explanation.per_feature().double())
+    sums = (hidden.double() @ explanation.per_feature().double()[..., None])[..., 0]
     return sums, change(explanation, masked_score(model, explanation, reference, ~hidden, rows))
 
 
