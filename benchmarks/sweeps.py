@@ -50,9 +50,9 @@ def seconds(
 
 
 def store(outputs: Path) -> None:
-    """Both times, the trainings, and what one training and one run without it took."""
-    common = ["model=cnn", "data=digits", "training.epochs=60", "training.patience=null"]
-    common += ["metric=[]", "controls=[]", "explained=20"]
+    """Both times and the trainings; each run says what it took, with its training or without."""
+    common = ["model=cnn", "data=digits", "training.epochs=240", "training.patience=null"]
+    common += ["metric=[]", "controls=[]", "explained=20", "figures=false"]
     runs = [[f"attribution=[{method}]", f"seed={seed}", *common] for method in METHODS for seed in range(3)]
     for name, apart in (("store", False), ("no store", True)):
         took, trained = seconds(runs, outputs / name.replace(" ", "-"), apart=apart)
@@ -68,6 +68,7 @@ def workers(outputs: Path) -> None:
         "controls=[]",
         "explained=5",
         "attribution=[saliency]",
+        "training.epochs=54",
     ]
     runs = [[f"seed={seed}", "training.patience=null", *common] for seed in range(8)]
     took: dict[int, list[float]] = {1: [], 2: []}
