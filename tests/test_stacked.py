@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from torch import nn
 
 from salience import WrongInput
-from salience.config import compose
+from salience.config import Composer, compose
 from salience.data.base import Classification, Data, Examples, Regression
 from salience.experiment import run_overrides
 from salience.history import Diverged, History
@@ -21,6 +22,8 @@ from salience.models.mlp import MLP
 from salience.models.transformer import Transformer
 from salience.settings import Training
 from salience.stacked import fit_stacked, unstackable
+from salience.sweeps.jobs import Jobs
+from salience.sweeps.together import stacks
 from salience.training import fit, initialised
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -201,3 +204,16 @@ def test_a_sweep_trains_its_seeds_first(tmp_path):
     alone = run_overrides([*QUICK, f"outputs={tmp_path / 'alone'}", "seed=1", "training.stacked=true"])
     weights = {summary["network"]["weights"] for summary in found}
     assert len(weights) == 3 and alone.summary["network"]["weights"] in weights
+
+
+def test_stacks_are_of_networks_that_differ_by_their_seed_alone(tmp_path):
+    """One config for each network, whichever methods it is explained with; no more than fit."""
+    composer = Composer.create()
+    fixed = [*QUICK[:2], f"outputs={tmp_path}", "training.stacked=true"]
+    runs = [[f"seed={seed}", f"attribution=[{m}]"] for seed in range(34) for m in ("saliency", "occlusion")]
+    runs += [["seed=0", "model.mlp.hidden=[3]"], ["seed=0", "training.stacked=false"], ["seed=1", "dry=true"]]
+    jobs = Jobs.create([composer.compose([*fixed, *run]) for run in runs], "salience.experiment.run", {})
+    groups = list(stacks(jobs))
+    assert [len(group) for group in groups] == [32, 2]
+    seeds = [yaml.safe_load(config)["seed"] for group in groups for config in group]
+    assert seeds == list(range(34))

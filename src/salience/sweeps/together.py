@@ -10,6 +10,9 @@ from .jobs import Jobs
 from .scheduling import Settings
 from .workers import Workers
 
+MOST = 32
+"""Networks in one stack: more would gain little, and need memory."""
+
 
 def train_first(jobs: Jobs, settings: Settings, preload: Sequence[str]) -> None:
     """Train and keep what the runs that are left will need; what cannot be trained so, each run trains itself."""
@@ -27,7 +30,7 @@ def train_first(jobs: Jobs, settings: Settings, preload: Sequence[str]) -> None:
 
 
 def stacks(jobs: Jobs) -> Iterator[list[str]]:
-    """Configs of runs whose networks differ by their seed alone, one for each network, in groups of two or more."""
+    """Configs of runs whose networks differ by their seed alone, one for each network, in groups of 2 to `MOST`."""
     groups: dict[str, dict[str, str]] = {}
     for row in jobs.left:
         given = jobs.given[row.number]
@@ -36,7 +39,10 @@ def stacks(jobs: Jobs) -> Iterator[list[str]]:
             parts = [config.get(key) for key in ("data", "model", "training", "device", "outputs")]
             group = groups.setdefault(json.dumps(parts, default=str), {})
             group.setdefault(given.network, given.config)
-    yield from (list(group.values()) for group in groups.values() if len(group) > 1)
+    for group in groups.values():
+        configs = list(group.values())
+        several = (configs[at : at + MOST] for at in range(0, len(configs), MOST))
+        yield from (some for some in several if len(some) > 1)
 
 
 def train(configs: str) -> int:
