@@ -4,15 +4,17 @@ import copy
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 from torch import nn
 
 from salience import WrongInput
-from salience.config import Composer, compose
+from salience.config import Composed, compose
 from salience.data.base import Classification, Data, Examples, Regression
 from salience.experiment import run_overrides
 from salience.history import Diverged, History
@@ -208,11 +210,17 @@ def test_a_sweep_trains_its_seeds_first(tmp_path):
 
 def test_stacks_are_of_networks_that_differ_by_their_seed_alone(tmp_path):
     """One config for each network, whichever methods it is explained with; no more than fit."""
-    composer = Composer.create()
-    fixed = [*QUICK[:2], f"outputs={tmp_path}", "training.stacked=true"]
-    runs = [[f"seed={seed}", f"attribution=[{m}]"] for seed in range(34) for m in ("saliency", "occlusion")]
-    runs += [["seed=0", "model.mlp.hidden=[3]"], ["seed=0", "training.stacked=false"], ["seed=1", "dry=true"]]
-    jobs = Jobs.create([composer.compose([*fixed, *run]) for run in runs], "salience.experiment.run", {})
+    base = compose([*QUICK[:2], f"outputs={tmp_path}", "training.stacked=true"])
+
+    def but(**changed) -> Composed:
+        config = copy.deepcopy(base.config)
+        for key, value in changed.items():
+            OmegaConf.update(config, key.replace("__", "."), value)
+        return replace(base, config=config, overrides=(str(changed),))
+
+    runs = [but(seed=seed, explained=n) for seed in range(34) for n in (1, 2)]
+    runs += [but(model__mlp__hidden=[3]), but(training__stacked=False), but(seed=1, dry=True)]
+    jobs = Jobs.create(runs, "salience.experiment.run", {})
     groups = list(stacks(jobs))
     assert [len(group) for group in groups] == [32, 2]
     seeds = [yaml.safe_load(config)["seed"] for group in groups for config in group]
