@@ -219,6 +219,16 @@ def test_what_was_remembered_of_other_weights_is_not_used():
     )
 
 
+def test_nothing_is_remembered_of_a_network_whose_hooks_may_change_it():
+    model, x = network(), rows()
+    explanation = explained(Method(model, gradient_times_input(model.model)), x)
+    metric, reference = subsets.FaithfulnessEstimate(), zeros(explanation)
+    before = metric(Method(model, None), explanation, reference).scores
+    with torch.no_grad():
+        model.model.register_forward_hook(lambda m, args, out: out**2)
+    assert not torch.equal(before, metric(Method(model, None), explanation, reference).scores)
+
+
 def test_no_more_is_remembered_than_is_allowed(monkeypatch):
     monkeypatch.setattr(Remembered, "LIMIT", 3 * N)
     model, x = network(), rows()

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from ..memory import hooked
+
 
 class Remembered:
     """Scores of passes that several methods' metrics ask for alike, such as those of the same random sets.
@@ -36,8 +38,8 @@ class Remembered:
     ) -> tuple[Tensor, bool]:
         """What `compute` gives, and whether it was known: for these weights, these very tensors `about`, and what is
         `asked` of them."""
-        if any(t.device.type != "cpu" for t in (*about, *asked)):
-            return compute(), False
+        if hooked(network) or any(t.device.type != "cpu" for t in (*about, *asked)):
+            return compute(), False  # hooks must see every pass, and may change what it gives
         weights = Weights(network)
         if weights != self.weights or [_place(t) for t in about] != [_place(t) for t in self.about]:
             self.known, self.size, self.about, self.weights = {}, 0, about, weights  # what was is over
