@@ -174,7 +174,7 @@ class _Run:
         values = self.explained.values
         if not values:
             return tables.NOTHING
-        sizes = np.stack([np.nanmean(np.abs(v), 0) if len(v) else v for v in values.values()])
+        sizes = np.stack([_mean_size(v) for v in values.values()])
         names = self.feature_names(sizes.shape[1])
         order = np.argsort(-np.nan_to_num((sizes / (sizes.max(1, keepdims=True) + 1e-30)).mean(0)))[:50]
         return ["feature", *values], [[names[i], *map(float, sizes[:, i])] for i in order]
@@ -246,3 +246,10 @@ def _aligned(scores: Scores, methods: Sequence[str], metric: str) -> dict[str, n
         made[method] = np.full(len(rows), np.nan)
         made[method][np.searchsorted(rows, index)] = values
     return made
+
+
+def _mean_size(values: np.ndarray) -> np.ndarray:
+    """Mean |value| of each column, absent (nan) entries left out; nan where all are absent."""
+    there = ~np.isnan(values)
+    total, count = np.where(there, np.abs(values), 0.0).sum(0), there.sum(0)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
