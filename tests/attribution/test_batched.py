@@ -10,8 +10,9 @@ from known_networks import Products, random_mlp, random_rows, same
 from torch import nn
 
 from salience.attribution import batched
+from salience.attribution.batched import coalitions
 from salience.attribution.batched.coalitions import Game
-from salience.attribution.batched.surrogates import constrained_fit
+from salience.attribution.batched.surrogates import _ridge_of_few, _ridge_of_many, constrained_fit
 from salience.attribution.explanation import Explained
 from salience.attribution.planner import Call
 
@@ -376,3 +377,41 @@ def test_a_batch_of_no_rows_is_refused():
         batched.IntegratedGradients(nn.Linear(3, 2)).attribute(
             torch.ones(2, 3), target=0, internal_batch_size=0
         )
+
+
+@pytest.mark.parametrize("of", [batched.KernelShap, batched.Lime])
+def test_rows_in_blocks_get_what_they_get_together(of, monkeypatch):
+    """However few rows' coalitions are held at a time; with a baseline, a mask and a target for each row."""
+    call = dict(target=[0, 1, 2, 0], baselines=B, n_samples=20)
+    call["feature_mask"] = torch.tensor([[0, 1, 2, 3, 4, 5], [0, 0, 1, 2, 3, 4], [0, 1, 2, 2, 3, 3], [0] * 6])
+
+    def explained() -> tuple[torch.Tensor, dict]:
+        method = of(MLP)
+        exact = {"exact": False} if of is batched.KernelShap else {}
+        found = method.attribute(
+            X[:, :6], generators=[torch.Generator().manual_seed(i) for i in range(4)], **call, **exact
+        )
+        return found, dict(getattr(method, "details", {}))
+
+    together, said = explained()
+    monkeypatch.setattr(coalitions, "HELD", 20 * 6 * 3)  # three rows, then one
+    blocks, again = explained()
+    same(blocks, together, 1e-5)
+    for name in said:
+        torch.testing.assert_close(again[name], said[name])
+
+
+@pytest.mark.parametrize("alpha", [0.01, 1.0])
+def test_lime_of_fewer_samples_than_features_is_the_same_ridge(alpha):
+    """By a matrix of the samples or of the features: the same minimiser, the same fit."""
+    generator = torch.Generator().manual_seed(0)
+    member = (torch.rand(3, 8, 12, generator=generator) < 0.5).double()
+    member[1, :, 4] = 0.0  # no player
+    weight = torch.rand(3, 8, generator=generator).double()
+    weight = weight / weight.sum(1, keepdim=True)
+    value = torch.randn(3, 8, generator=generator).double()
+    value = value - (weight * value).sum(1, keepdim=True)
+    for few, many in zip(
+        _ridge_of_few(member, weight, value, alpha), _ridge_of_many(member, weight, value, alpha), strict=True
+    ):
+        torch.testing.assert_close(few, many)

@@ -5,7 +5,7 @@ command gives the same bits. Where memory runs out all the same, passes are halv
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -213,6 +213,15 @@ class Call:
             masks += (torch.arange(start, start + x[0].numel(), device=x.device).reshape(1, *x.shape[1:]),)
             start += x[0].numel()
         return masks
+
+    def part(self, rows: slice) -> "Call":
+        """The same call for some of its rows."""
+        other = copy(self)
+        other.inputs = tuple(x[rows] for x in self.inputs)
+        other.baselines = tuple(b[rows] if len(b) > 1 else b for b in self.baselines)
+        other.context = tuple(c[rows] if batched(c, self.inputs) else c for c in self.context)
+        other.target = None if self.target is None else self.target[rows]
+        return other
 
     def at(self, rows: Tensor) -> tuple[tuple[Tensor, ...], Tensor | None, tuple]:
         """Inputs, target and context of the given rows (repeated as `rows` repeats them)."""

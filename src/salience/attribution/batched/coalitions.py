@@ -1,10 +1,16 @@
 """Coalitions of features and their values: what every method that hides features asks of a network."""
 
+from collections.abc import Iterator
+from copy import copy
+
 import torch
 from torch import Tensor
 
 from ..explanation import blended, feature_totals, in_order, shown_elements
 from ..planner import Call, batched, chunks
+
+HELD = 1 << 22
+"""Elements of coalitions that are held at a time."""
 
 
 class Game:
@@ -22,6 +28,19 @@ class Game:
         self.compact = [compact(m) for m in self.masks]
         self.plain = len(self.masks) == 1 and in_order(self.masks[0], self.num_features)
         """Whether every element is its own feature, in order: coalitions are then element masks already."""
+
+    def parts(self, samples: int) -> Iterator[tuple[slice, "Game"]]:
+        """The game of some rows after the other, so that `samples` coalitions of each fit into memory."""
+        size = max(1, HELD // max(1, samples * self.num_features))
+        if len(self.call) <= size:
+            yield slice(0, len(self.call)), self
+            return
+        for rows in chunks(len(self.call), size):
+            part = copy(self)
+            part.call, part.players = self.call.part(rows), self.players[rows]
+            part.masks = tuple(m[rows] if len(m) > 1 else m for m in self.masks)
+            part.compact = [compact(m) for m in part.masks]
+            yield rows, part
 
     def values(self, shown: Tensor) -> Tensor:
         """f at the target for `shown`, bool [rows or 1, coalitions, features], as [rows, coalitions].

@@ -8,13 +8,10 @@ import torch
 from torch import Tensor
 
 from ..explanation import feature_totals
-from ..planner import Call, chunks
+from ..planner import Call
 from .coalitions import Game
 from .sampling import coin_tosses, random_sizes, smallest, strata, uniform_draws
 from .shapley import enumerable, exact_values
-
-TOGETHER = 1 << 22
-"""Elements of coalitions whose rows are fitted together."""
 
 
 class KernelShap(captum.attr.KernelShap):
@@ -55,8 +52,11 @@ class KernelShap(captum.attr.KernelShap):
         if enumerable(game, n_samples, exact):
             per_feature = exact_values(game)
             return game.call.result(game.spread(per_feature)) if return_input_shape else per_feature
-        shown, weight = coalitions(game, n_samples - 2, paired, shared, generators)
-        per_feature = constrained_fit(game, shown, weight)
+        found = []
+        for rows, part in [(slice(None), game)] if shared else game.parts(n_samples):
+            own = None if generators is None else generators[rows]
+            found.append(constrained_fit(part, *coalitions(part, n_samples - 2, paired, shared, own)))
+        per_feature = torch.cat(found)
         return game.call.result(game.spread(per_feature)) if return_input_shape else per_feature
 
 
@@ -129,18 +129,7 @@ def constrained_fit(game: Game, shown: Tensor, weight: Tensor | None = None) -> 
     member = shown if everyone else shown & (game.players[:1] if same else game.players)[:, None]
     residual = game.values(shown).double() - empty[:, None] - member.sum(2) * even
     fit = _few if shown.shape[1] < game.num_features else _many
-    rows = len(member) if same else max(1, TOGETHER // member[0].numel())
-    deviation = torch.cat(
-        [
-            fit(
-                member[part].float(),
-                weight if weight is None or len(weight) == 1 else weight[part],
-                residual if same else residual[part],
-                players[part],
-            )
-            for part in chunks(len(member), rows)
-        ]
-    )
+    deviation = fit(member.float(), weight, residual, players)
     deviation = (deviation - deviation.mul(players).sum(1, keepdim=True) / count) * players
     return _like_inputs(game, even * players + deviation)
 
@@ -245,9 +234,15 @@ class Lime(captum.attr.Lime):
                 return_input_shape, show_progress,
             )  # fmt: skip
         game = Game(Call(self.forward_func, inputs, baselines, target, additional_forward_args), feature_mask)
-        coins = coin_tosses(generators, len(game.call), (n_samples, game.num_features), game.players.device)
-        shown = coins if bool(game.players.all()) else coins | ~game.players[:, None]
-        coefficients = self._fit(game, shown, alpha, kernel_width)
+        found, said = [], []
+        for rows, part in game.parts(n_samples):
+            own = None if generators is None else generators[rows]
+            coins = coin_tosses(own, len(part.call), (n_samples, part.num_features), part.players.device)
+            shown = coins if bool(part.players.all()) else coins | ~part.players[:, None]
+            found.append(self._fit(part, shown, alpha, kernel_width))
+            said.append(self.details)
+        coefficients = torch.cat(found)
+        self.details = {name: torch.cat([own[name] for own in said]) for name in said[0]}
         return game.call.result(game.spread(coefficients)) if return_input_shape else coefficients
 
     def _fit(self, game: Game, shown: Tensor, alpha: float, kernel_width: float) -> Tensor:
@@ -257,14 +252,10 @@ class Lime(captum.attr.Lime):
         weight = torch.exp(-(cosine_distance(game, member) ** 2) / (2 * kernel_width**2))
         weight = weight / weight.sum(1, keepdim=True)
         centre = (weight * value).sum(1, keepdim=True)
-        gram = (member * weight[..., None]).transpose(1, 2) @ member
-        right = ((weight * (value - centre))[:, None] @ member)[:, 0]
-        mean = gram.diagonal(dim1=1, dim2=2)
-        gram = gram - mean[:, :, None] * mean[:, None]
-        penalty = torch.full_like(mean, alpha / shown.shape[1]) + (~game.players).double()
-        coefficients = _solve(gram + torch.diag_embed(penalty), right) * game.players
+        ridge = _ridge_of_few if shown.shape[1] < game.num_features else _ridge_of_many
+        coefficients, fitted = ridge(member, weight, value - centre, alpha / shown.shape[1])
+        coefficients = coefficients * game.players
         spread = (weight * (value - centre) ** 2).sum(1)
-        fitted = (coefficients * (2 * right - (gram @ coefficients[..., None])[..., 0])).sum(1)
         flat = spread <= 1e-24  # nothing varies, so nothing is left to fit
         zero = (coefficients == 0) & game.players
         self.details = {
@@ -272,6 +263,32 @@ class Lime(captum.attr.Lime):
             "zero_fraction": zero.sum(1) / game.players.sum(1).clamp(min=1),
         }
         return _like_inputs(game, coefficients)
+
+
+def _ridge_of_many(member: Tensor, weight: Tensor, value: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Ridge coefficients [rows, features] by the normal equations, and how much of the variance they fit [rows].
+
+    `value` is relative to its weighted mean; so are the masks, by the moments.
+    """
+    gram = (member * weight[..., None]).transpose(1, 2) @ member
+    right = ((weight * value)[:, None] @ member)[:, 0]
+    mean = gram.diagonal(dim1=1, dim2=2)  # of 0 and 1: their squares are themselves
+    absent = (mean == 0).double()  # no players, or never shown: anything on the diagonal leaves them 0
+    gram = gram - mean[:, :, None] * mean[:, None]
+    coefficients = _solve(gram + torch.diag_embed(penalty + absent), right)
+    return coefficients, (coefficients * (2 * right - (gram @ coefficients[..., None])[..., 0])).sum(1)
+
+
+def _ridge_of_few(member: Tensor, weight: Tensor, value: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """The same by a matrix of the samples, where there are fewer of them than features."""
+    root = weight.sqrt()
+    relative = (member - weight[:, None] @ member) * root[..., None]
+    gram = relative @ relative.transpose(1, 2)
+    eye = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    solved = _solve(gram + penalty * eye, root * value)
+    coefficients = (solved[:, None] @ relative)[:, 0]
+    there = (relative @ coefficients[..., None])[..., 0]
+    return coefficients, (there * (2 * root * value - there)).sum(1)
 
 
 def cosine_distance(game: Game, member: Tensor) -> Tensor:
