@@ -267,6 +267,8 @@ def test_f25_a_run_of_a_newer_version_is_refused_with_a_line_that_names_it(tmp_p
     for command in (resume, export):
         assert command([str(newer)]) == 2
         assert capsys.readouterr().err == f"error: {newer} {line}\n"
+    assert compare([str(newer), f"outputs={tmp_path}"]) == 2
+    assert "none of these runs can be compared" in capsys.readouterr().err
     whole = with_schema(tmp_path / "outputs", mine)
     assert compare([str(newer), str(whole), f"outputs={tmp_path}"]) == 0
     said = " ".join(capsys.readouterr().out.split())

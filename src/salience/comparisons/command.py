@@ -37,7 +37,7 @@ class Settings(Strict):
 
 
 def command(typed: Sequence[str], stream: TextIO | None = None) -> int:
-    """Compare what was typed; the exit code: 0, or 2 where it is wrong."""
+    """Compare what was typed; the exit code: 0, or 2 where it is wrong or nothing could be compared."""
     stream = stream or sys.stdout
     if set(typed) & {"-h", "--help"}:
         print(f"{_usage()}\n\n{_shipped()}", file=stream)
@@ -54,6 +54,9 @@ def command(typed: Sequence[str], stream: TextIO | None = None) -> int:
             print(f"error: {line}", file=sys.stderr)
         return 2
     show(found, stream, folder)
+    if not found.complete:
+        print("error: none of these runs can be compared", file=sys.stderr)
+        return 2
     return 0
 
 
