@@ -120,3 +120,31 @@ def test_deep_lift_where_activations_have_other_rows_than_the_batch(positions_fi
     pool = random_rows(3, 4, 3, seed=5)
     got, delta = batched.DeepLiftShap(model).attribute(x, pool, target=0, return_convergence_delta=True)
     assert delta.abs().max() < 1e-5
+
+
+class InPlace(nn.Module):
+    """What follows an activation and a pool changes their outputs in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner, self.act, self.pool = nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(2)
+        self.outer, self.end = nn.Linear(27, 6), nn.ReLU(inplace=True)
+        self.last = nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.act(self.inner(x))
+        x *= 2
+        x = self.pool(x)
+        x += 0.5
+        return self.last(self.end(self.outer(x.flatten(1))))
+
+
+def test_what_changes_an_output_in_place_does_no_harm():
+    model, x, pool = InPlace().eval(), random_rows(3, 64).reshape(3, 1, 8, 8), random_rows(5, 64, seed=1)
+    for method, baselines in (
+        (batched.DeepLift, None),
+        (batched.DeepLiftShap, pool.reshape(5, 1, 8, 8)),
+    ):
+        _, delta = method(model).attribute(x, baselines, target=1, return_convergence_delta=True)
+        assert delta.abs().max() < 1e-5

@@ -37,7 +37,7 @@ class _Rescale(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, ratio: Tensor) -> Tensor:
         ctx.save_for_backward(ratio)
-        return y.view_as(y)
+        return y.clone()  # a view could not be changed in place by what follows
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
@@ -58,7 +58,7 @@ class _MaxPool(torch.autograd.Function):
     ) -> Tensor:
         top = each_reference(torch.maximum, y, y_ref)
         ctx.save_for_backward(dx, each_reference(torch.sub, top, y_ref), y - top, at, at_ref)
-        return y.view_as(y)
+        return y.clone()  # a view could not be changed in place by what follows
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple:  # type: ignore[override]
