@@ -141,12 +141,14 @@ def test_one_that_diverges_leaves_the_others_alone():
     assert differ(models[2], other) < 1e-5
 
 
-def test_regression():
+@pytest.mark.parametrize("class_weights", [False, True])
+def test_regression(class_weights):
+    settings = SETTINGS.model_copy(update={"class_weights": class_weights})
     task = Regression(("y",))
     given, build = data(TABLE, task=task), lambda: MLP((TABLE,), 1, hidden=[8])
     models = [initialised(build, seed) for seed in range(2)]
-    other, _ = alone(models[1], given, SETTINGS, 1)
-    fit_stacked(models, [given] * 2, SETTINGS, range(2))
+    other, _ = alone(models[1], given, settings, 1)
+    fit_stacked(models, [given] * 2, settings, range(2))
     assert differ(models[1], other) < 1e-5
 
 

@@ -105,10 +105,9 @@ class _Stack:
         self.weights = self._weights()
         self.optimizer = optimizer(training, self.flat, self.models[0])
         self.rate = self.optimizer.param_groups[0]["lr"]
-        weights = (
-            [self.task.class_weights(own) for own in self.train.labels] if training.class_weights else []
-        )
-        self.class_weights = torch.stack([w for w in weights if w is not None]) if weights else None
+        weights = [self.task.class_weights(own) for own in self.train.labels if training.class_weights]
+        known = [w for w in weights if w is not None]  # a regression has none
+        self.class_weights = torch.stack(known) if known else None
         self.loss = self._loss()
 
     def _leaf(self, own: tuple[nn.Parameter, ...], start: int) -> Tensor:

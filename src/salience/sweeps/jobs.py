@@ -113,7 +113,8 @@ class Jobs:
             redact = Redactor(overrides=typed)
             shown, short = map(redact.override, typed), map(redact.override, changed)
             rows.append(Row(number, list(shown), list(short), f"{number:0{width}}-{name}", digest))
-        jobs = cls(_new_folder(runs[0]), rows, [given for given, _ in chosen.values()], job, settings)
+        folder = new_folder(Path(str(runs[0].config.get("outputs", "outputs"))), "sweep")
+        jobs = cls(folder, rows, [given for given, _ in chosen.values()], job, settings)
         kept = {"schema_version": SCHEMA_VERSION, "job": job, "launcher": settings, "cwd": os.getcwd()}
         files.write_json(jobs.path / JOBS, kept | {"jobs": [asdict(given.hidden()) for given in jobs.given]})
         return jobs
@@ -229,12 +230,12 @@ class Jobs:
             yield
 
 
-def _new_folder(run: Composed) -> Path:
-    outputs = Path(str(run.config.get("outputs", "outputs")))
+def new_folder(outputs: Path, kind: str) -> Path:
+    """A folder for a sweep or a search below `outputs`, the newest there; WrongInput where it cannot be made."""
     try:
         folder = files.make_new_folder(
             outputs / time.strftime("%Y-%m-%d"),
-            lambda: f"{time.strftime('%H-%M-%S')}-sweep-{secrets.token_hex(3)}",
+            lambda: f"{time.strftime('%H-%M-%S')}-{kind}-{secrets.token_hex(3)}",
         )
         files.point_to(outputs / "latest", folder)
     except OSError as error:

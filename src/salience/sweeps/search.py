@@ -7,9 +7,7 @@ search over a method's settings trains once.
 
 import json
 import os
-import secrets
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,7 +25,7 @@ from ..storage import schema
 from ..storage.schema import SCHEMA_VERSION
 from .engines import engine
 from .isolation import Report
-from .jobs import Given
+from .jobs import Given, new_folder
 from .scheduling import TICK
 from .scheduling import Settings as Launching
 from .space import RANGE, Dimension, Objective, directions, named
@@ -113,16 +111,7 @@ def parsed(typed: Sequence[str]) -> Settings:
 def start(settings: Settings) -> None:
     """Check everything that can be checked, then search in a new folder."""
     search = Search(settings)
-    outputs = Path(str(search.before.config.outputs))
-    try:
-        folder = files.make_new_folder(
-            outputs / time.strftime("%Y-%m-%d"),
-            lambda: f"{time.strftime('%H-%M-%S')}-search-{secrets.token_hex(3)}",
-        )
-        files.point_to(outputs / "latest", folder)
-    except OSError as error:
-        raise WrongInput(f"outputs={outputs}: cannot be written to ({error.strerror})") from None
-    search.run(folder)
+    search.run(new_folder(Path(str(search.before.config.outputs)), "search"))
 
 
 def resume(folder: Path | str, trust: Sequence[str] = ()) -> None:
